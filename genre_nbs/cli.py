@@ -1,0 +1,240 @@
+"The command line `genre-nbs`: parses, calls a room, prints. Nothing heavy is imported before a command needs it."
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="genre-nbs",
+    help="Tell music genres apart: make songs, train a classifier, judge it honestly, use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that read songs.")]
+DATA_HELP = "A folder of genre folders (songs or pictures), a manifest (.csv), or a folder with X.npy and labels.npy."
+
+
+def say(line=""):
+    "A line for people, on standard error, so that standard output holds the result alone."
+    print(line, file=sys.stderr)
+
+
+def emit(result, as_json, text):
+    "The result: one JSON object, or `text` for people."
+    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def say_bad(bad):
+    "Name the files that were put aside."
+    for path, reason in bad.itertuples(index=False):
+        say(f"put aside: {path}: {reason}")
+    if len(bad):
+        say(f"{len(bad)} bad file{'s' if len(bad) > 1 else ''} put aside")
+
+
+def bad_list(bad):
+    "The quarantine for JSON."
+    return bad.to_dict("records")
+
+
+def percent(evaluation):
+    "Accuracy with its interval in words."
+    low, high = evaluation.accuracy_interval
+    return f"{evaluation.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+
+def score_lines(evaluations):
+    "Scores as a few lines of text."
+    lines = [f"by {way:<8}accuracy {percent(e)}, macro F1 {e.f1_macro:.3f}, n = {e.n}" for way, e in evaluations.items()]
+    return "\n".join(lines)
+
+
+def scores(evaluations):
+    "Scores for JSON: those of the first way on top, all of them under `by`."
+    first = next(iter(evaluations.values())).to_dict()
+    return {**first, "scores": {way: evaluation.to_dict() for way, evaluation in evaluations.items()}}
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for songs, models, tables and the report.")] = Path("demo"),
+    seed: Seed = 0,
+    as_json: Json = False,
+):
+    """Make songs, train on them, judge the result, and use it: the whole job, without any data.
+
+    Example: genre-nbs demo --out demo
+    """
+    from genre_nbs.demo import run_demo
+
+    result = run_demo(out, seed=seed, say=say)
+    emit(result, as_json, f"Report: {result['report']}")
+
+
+@app.command()
+def corpus(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    songs_per_genre: Annotated[int, typer.Option(min=1, help="Songs of each of the ten genres.")] = 10,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Length of each song.")] = 30.0,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+):
+    """Write a practice corpus: composed songs in ten genres, and a manifest that tells the truth about each.
+
+    Example: genre-nbs corpus songs --songs-per-genre 5 --seconds 10
+    """
+    from genre_nbs.practice import write_corpus
+
+    tracks = write_corpus(out, songs_per_genre=songs_per_genre, seconds=seconds, seed=seed, jobs=jobs)
+    manifest = str(out / "manifest.csv")
+    emit({"manifest": manifest, "n": len(tracks), "seed": seed}, as_json, f"{len(tracks)} songs, listed in {manifest}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],
+    out: Annotated[Path, typer.Option(help="Model file to write (.safetensors).")],
+    valid: Annotated[Path | None, typer.Option(help="Data for validation; without it a part of DATA is kept apart.")] = None,
+    split: Annotated[str | None, typer.Option(help="random, track, artist, or a folder of list files; by artist where known.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")] = None,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+):
+    """Train a classifier and say how good it is on songs that it has not learned.
+
+    Example: genre-nbs train songs --recipe mlp --out model.safetensors
+    """
+    from genre_nbs.pipeline import train_on
+    from genre_nbs.recipes import find_recipe
+
+    if valid is not None and split is not None:
+        raise ValueError("--valid and --split exclude each other: give one of them")
+    changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=True, **changes)
+    path = done.classifier.save(out)
+    for side in (done.train, done.valid) if valid is not None else (done.train,):
+        say_bad(side.bad)
+    result = {**scores(done.evaluations), "model": str(path), "settings": done.classifier.settings, "bad": bad_list(done.train.bad)}
+    emit(result, as_json, f"{score_lines(done.evaluations)}\nModel: {path}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file that `genre-nbs train` wrote.")],
+    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    by: Annotated[str, typer.Option(help="What to count: example, track, or both with a comma.")] = "example,track",
+    plot: Annotated[Path | None, typer.Option(help="Picture file for the confusion matrix (.png, .svg, .pdf).")] = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+):
+    """Judge a model on data: scores with intervals, a table by genre, a confusion matrix.
+
+    Example: genre-nbs evaluate model.safetensors songs --plot confusion.png
+    """
+    from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.datasets import load_examples
+    from genre_nbs.pipeline import judge
+
+    classifier = GenreClassifier.load(model)
+    examples = load_examples(data, classifier.representation, classifier.genres, jobs=jobs, progress=True)
+    evaluations = judge(classifier, examples, [way.strip() for way in by.split(",")])
+    say_bad(examples.bad)
+    last = list(evaluations.values())[-1]
+    if plot is not None:
+        from genre_nbs.evaluation import save_confusion
+
+        save_confusion(last, plot)
+    text = f"{score_lines(evaluations)}\n\n{last.per_genre.round(3).to_string()}"
+    emit({**scores(evaluations), "bad": bad_list(examples.bad)}, as_json, text)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model file that `genre-nbs train` wrote.")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Song files (or pictures, for a picture model).")],
+    as_json: Json = False,
+):
+    """Name the genre of songs.
+
+    Example: genre-nbs predict model.safetensors "my song.mp3"
+    """
+    from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.genres import genre_title
+
+    classifier = GenreClassifier.load(model)
+    found, errors = [], []
+    for song in songs:
+        try:
+            proba = classifier.predict_proba(song)
+        except ValueError as error:
+            errors.append(str(error))
+            continue
+        order = proba.argsort()[::-1]
+        named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
+        found.append({"path": str(song), "genre": classifier.genres[order[0]], "proba": named})
+    lines = []
+    for song in found:
+        likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
+        said = f"The song genre is {genre_title(song['genre'])}" if len(songs) == 1 else f"{song['path']}: {genre_title(song['genre'])}"
+        lines.append(f"{said}  ({likely})")
+    if found or as_json:
+        emit({"songs": found, "errors": errors}, as_json, "\n".join(lines))
+    if errors:
+        raise ValueError("\n".join(errors))
+
+
+@app.command()
+def lab(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the notebooks go.")] = Path("genre-course"),
+    open_lab: Annotated[bool, typer.Option("--open/--no-open", help="Start JupyterLab there.")] = True,
+    as_json: Json = False,
+):
+    """Copy the course notebooks (never over changed ones) and open JupyterLab there.
+
+    Example: genre-nbs lab my-course
+    """
+    from genre_nbs.course import copy_course
+
+    copied, kept = copy_course(folder)
+    for name in kept:
+        say(f"kept, since you changed it: {name}")
+    emit({"folder": str(folder), "copied": copied, "kept": kept}, as_json, f"{len(copied)} notebooks copied to {folder}")
+    if open_lab and not as_json:
+        import subprocess
+
+        raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(folder)]))
+
+
+def main():
+    "Run the command line. What the user can mend ends in one line on standard error and exit code 2."
+    from typer.main import get_command
+
+    try:
+        code = get_command(app).main(prog_name="genre-nbs", standalone_mode=False)
+    except (KeyboardInterrupt, EOFError):
+        say("stopped")
+        code = 130
+    except (ValueError, OSError) as error:
+        say(f"Error: {error}")
+        code = 2
+    except Exception as error:  # click's own errors, whatever module they live in
+        if not hasattr(error, "format_message"):
+            raise
+        if error.format_message():  # empty where the help was shown instead
+            say(f"Error: {error.format_message()}")
+        code = error.exit_code
+    sys.exit(code)

@@ -9,13 +9,13 @@ __all__ = ['GATHER_BYTES', 'OPTIMIZERS', 'FUSED', 'SCHEDULES', 'BEST_BY', 'Stand
            'read_checkpoint', 'load_checkpoint', 'example_tensors', 'check_model', 'check_settings', 'fingerprint',
            'prepare', 'run_epoch', 'fit', 'Recipe', 'new_network', 'train_recipe']
 
-# %% ../nbs/07_training.ipynb #bd71560b
+# %% ../nbs/07_training.ipynb #7b2584ca
 import hashlib
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ from torch import nn
 from .datasets import Examples
 from .files import atomic_path
 
-# %% ../nbs/07_training.ipynb #b0c1327c
+# %% ../nbs/07_training.ipynb #0987f81d
 class Standardize(nn.Module):
     "Takes `mean` from its input and divides by `std`; both are buffers, saved with the weights and not trained."
     def __init__(
@@ -54,7 +54,7 @@ class Standardize(nn.Module):
 
     def extra_repr(self): return f"shape={self.shape}"
 
-# %% ../nbs/07_training.ipynb #439f7e06
+# %% ../nbs/07_training.ipynb #1615d36f
 def standardizer(
     x: np.ndarray, # training examples, (n, ...), any number type
     axes: tuple = (0,), # axes over which the statistics are taken; must hold 0. (0,) gives each feature its own
@@ -69,7 +69,7 @@ def standardizer(
     layer.std.copy_(torch.from_numpy(np.where(var > 0, np.sqrt(var), 1.0)))
     return layer
 
-# %% ../nbs/07_training.ipynb #169e1796
+# %% ../nbs/07_training.ipynb #4ad763c1
 GATHER_BYTES = 2**26 # data up to this size is put in order once per epoch, larger data batch by batch
 
 def batches(
@@ -88,7 +88,7 @@ def batches(
         rows = slice(start, stop) if gathered else order[start:stop]
         yield x[rows], y[rows]
 
-# %% ../nbs/07_training.ipynb #3a0237f2
+# %% ../nbs/07_training.ipynb #d580c57c
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in (
     "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")}
 FUSED = {"cpu": ("Adagrad", "Adam", "AdamW"), "cuda": ("Adam", "AdamW", "SGD")} # measured: faster in one kernel
@@ -110,7 +110,7 @@ def make_optimizer(
     except TypeError as e:
         raise ValueError(f"{name} cannot be made with {options}: {e}") from e
 
-# %% ../nbs/07_training.ipynb #a44fcf6b
+# %% ../nbs/07_training.ipynb #4d68e2d3
 def scores(
     logits: torch.Tensor, # answers of the network before softmax, (n, k)
     y: torch.Tensor, # right labels, (n,), int64 in [0, k)
@@ -122,7 +122,7 @@ def scores(
     f1 = (2 * hits / (pairs.sum(0) + pairs.sum(1))).nanmean()
     return torch.stack([F.cross_entropy(logits, y).double(), hits.sum() / len(y), f1])
 
-# %% ../nbs/07_training.ipynb #21ee4818
+# %% ../nbs/07_training.ipynb #6a39b977
 def predict_logits(
     model: nn.Module, # the network; is switched to evaluation mode
     x: torch.Tensor, # examples, (n, ...), on the network's device
@@ -148,7 +148,7 @@ def predict_proba(
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 
-# %% ../nbs/07_training.ipynb #e4d57efa
+# %% ../nbs/07_training.ipynb #60d545c6
 def pick_device(
     name: str | torch.device | None = None, # "cpu", "cuda", ...; None: a GPU if there is one
 ) -> torch.device: # the device
@@ -167,14 +167,14 @@ def number_tensor(
     x = np.require(x if x.dtype == np.uint8 else x.astype(np.float32, copy=False), requirements=["C", "W"])
     return torch.from_numpy(x)
 
-# %% ../nbs/07_training.ipynb #b89216a9
+# %% ../nbs/07_training.ipynb #71001aec
 def copy_weights(
     model: nn.Module, # the network
 ) -> dict: # name -> tensor, independent of the network from now on
     "A copy of all weights and buffers: `state_dict()` alone gives references that training goes on changing."
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #1d6e3475
+# %% ../nbs/07_training.ipynb #31fba27b
 def epoch_seeds(
     seed: int, # seed of the run, 0 or more
     epoch: int, # number of the epoch, from 1
@@ -182,7 +182,7 @@ def epoch_seeds(
     "Independent seeds of one epoch (numpy's `SeedSequence`). Raises `ValueError` when `seed` is negative."
     return [int(s) for s in np.random.SeedSequence([seed, epoch]).generate_state(3, np.uint64) >> np.uint64(1)]
 
-# %% ../nbs/07_training.ipynb #623b3de5
+# %% ../nbs/07_training.ipynb #f48ae7cb
 def _cosine(progress): return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -200,7 +200,7 @@ def set_lr(
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
-# %% ../nbs/07_training.ipynb #33cbdf5d
+# %% ../nbs/07_training.ipynb #b9044700
 def train_epoch(
     model: nn.Module, # the network; its weights are changed
     optimizer: torch.optim.Optimizer, # made for this network
@@ -229,7 +229,7 @@ def train_epoch(
         done += len(yb)
     return scores(torch.cat(answers), y[order])
 
-# %% ../nbs/07_training.ipynb #48c61d98
+# %% ../nbs/07_training.ipynb #89461bee
 @dataclass
 class History:
     "What happened in a run of `fit`."
@@ -258,7 +258,7 @@ class History:
         if score > self.best_score: self.best_score, self.best_epoch = score, row["epoch"]
         return self.best_epoch == row["epoch"]
 
-# %% ../nbs/07_training.ipynb #6a736cba
+# %% ../nbs/07_training.ipynb #fbd06700
 def plot_history(
     history: History, # from `fit`
     what: str = "loss", # "loss", "accuracy" or "f1_macro"
@@ -274,7 +274,7 @@ def plot_history(
     ax.legend()
     return ax
 
-# %% ../nbs/07_training.ipynb #f5cbb73b
+# %% ../nbs/07_training.ipynb #80a3166a
 @dataclass
 class Run:
     "All that the next epoch depends on."
@@ -299,7 +299,7 @@ def save_checkpoint(
     with atomic_path(path) as part:
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {"genre_nbs_checkpoint": json.dumps(about)})
 
-# %% ../nbs/07_training.ipynb #190569ad
+# %% ../nbs/07_training.ipynb #e253ce40
 def read_checkpoint(
     path: str | Path, # written by `save_checkpoint`
 ) -> tuple: # (dict of settings and history, dict of tensors)
@@ -310,7 +310,7 @@ def read_checkpoint(
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
         raise ValueError(f"{path} is no checkpoint, or is damaged ({e}): delete it to start anew") from e
 
-# %% ../nbs/07_training.ipynb #7a86b361
+# %% ../nbs/07_training.ipynb #59ed08ac
 def load_checkpoint(
     path: str | Path, # written by `save_checkpoint`
     run: Run, # its model, optimizer, history and best weights are put back, in place
@@ -329,7 +329,7 @@ def load_checkpoint(
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
     run.history = History(**about["history"])
 
-# %% ../nbs/07_training.ipynb #9ffe8e0c
+# %% ../nbs/07_training.ipynb #cfdc6f9e
 def example_tensors(
     examples: Examples, # `x` (n, ...), `y` (n,), `genres`
     device: torch.device, # where they shall live
@@ -341,7 +341,9 @@ def example_tensors(
     if len(examples.y) != n: raise ValueError(f"{n} {what} examples, but {len(examples.y)} labels")
     x, y = number_tensor(examples.x), torch.from_numpy(np.asarray(examples.y, np.int64))
     bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist() if x.is_floating_point() else []
-    if bad: raise ValueError(f"{len(bad)} of {n} {what} examples hold NaN or infinite numbers, the first is number {bad[0]} ({examples.track[bad[0]]})")
+    if bad:
+        where = f"the first is number {bad[0]} ({examples.track[bad[0]]})"
+        raise ValueError(f"{len(bad)} of {n} {what} examples hold NaN or infinite numbers, {where}")
     bad = y[(y < 0) | (y >= len(genres))]
     if len(bad): raise ValueError(f"{what} label {int(bad[0])} has no genre: 0 to {len(genres) - 1} stand for {', '.join(genres)}")
     return x.to(device), y.to(device)
@@ -360,7 +362,7 @@ def check_model(
     if shape != (1, len(genres)):
         raise ValueError(f"the network's answer to one example has shape {shape}, not (1, {len(genres)}) for {', '.join(genres)}")
 
-# %% ../nbs/07_training.ipynb #f940da57
+# %% ../nbs/07_training.ipynb #2ca57f40
 BEST_BY = ("f1_macro", "accuracy", "loss")
 
 
@@ -387,7 +389,7 @@ def fingerprint(
         for array in () if part is None else (part.x, part.y): digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]
 
-# %% ../nbs/07_training.ipynb #dd43bb2c
+# %% ../nbs/07_training.ipynb #bf8ed07d
 def prepare(
     model: nn.Module, # moved to the device
     train: Examples, # what it learns from
@@ -419,7 +421,7 @@ def run_epoch(
     row = {"epoch": epoch} | dict(zip(names, torch.cat(results).tolist(), strict=False)) | {"seconds": time.perf_counter() - start}
     if run.history.add(row, s["best_by"]): run.best = copy_weights(run.model)
 
-# %% ../nbs/07_training.ipynb #01a7e072
+# %% ../nbs/07_training.ipynb #0a22dabe
 def fit(
     model: nn.Module, # the network: examples (n, ...) in, logits (n, k) out; trained in place, ends with the best weights, in evaluation mode
     train: Examples, # what it learns from
@@ -457,7 +459,7 @@ def fit(
     model.eval()
     return run.history
 
-# %% ../nbs/07_training.ipynb #ed3f0a6b
+# %% ../nbs/07_training.ipynb #1bf37b17
 @dataclass(frozen=True)
 class Recipe:
     "How to make a genre classifier: the representation of a song, the network, and the settings of `fit`."

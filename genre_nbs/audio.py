@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['AUDIO_SUFFIXES', 'OGG_TABLE', 'plot_waveform', 'ogg_crc', 'ogg_without_serial', 'save_audio', 'AudioError',
-           'check_waveform', 'missing_bytes', 'why_unreadable', 'read_samples', 'load_audio', 'audio_bytes', 'play',
-           'windows']
+           'check_waveform', 'missing_bytes', 'ends_early', 'why_unreadable', 'hushed', 'read_samples', 'load_audio',
+           'audio_bytes', 'play', 'windows']
 
-# %% ../nbs/01_audio.ipynb #aa70b6ba
+# %% ../nbs/01_audio.ipynb #fff6eaf6
 import base64
 import html
 import io
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ import soxr
 
 from .files import atomic_path
 
-# %% ../nbs/01_audio.ipynb #db6171ad
+# %% ../nbs/01_audio.ipynb #915066e1
 def plot_waveform(
     y: np.ndarray, # waveform, (samples,), in [-1, 1]
     sr: int, # sample rate in Hz
@@ -38,7 +40,7 @@ def plot_waveform(
     ax.set(xlabel='time (s)', ylabel='amplitude', title=title, xlim=(0, len(y) / sr))
     return ax
 
-# %% ../nbs/01_audio.ipynb #2c3eeeed
+# %% ../nbs/01_audio.ipynb #ede78c28
 AUDIO_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what a folder of songs is searched for
 
 
@@ -89,7 +91,7 @@ def save_audio(
         if path.suffix.lower() == '.ogg': part.write_bytes(ogg_without_serial(part.read_bytes()))
     return path
 
-# %% ../nbs/01_audio.ipynb #750ab147
+# %% ../nbs/01_audio.ipynb #7006a87e
 class AudioError(ValueError):
     "A song that cannot be used: `path` says which, `reason` why."
 
@@ -113,7 +115,7 @@ def check_waveform(
     if np.abs(y).max() < 1e-5: raise AudioError(path, 'is silent')
     return y
 
-# %% ../nbs/01_audio.ipynb #209c06ee
+# %% ../nbs/01_audio.ipynb #41ebb92b
 def missing_bytes(
     path, # a song file
 ) -> int: # bytes that the header promises beyond the end of the file
@@ -125,7 +127,19 @@ def missing_bytes(
     missing = promised - Path(path).stat().st_size
     return missing if 1 < missing and promised < 2**32 - 64 else 0
 
-# %% ../nbs/01_audio.ipynb #5eea3e02
+
+def ends_early(
+    path, # a song file
+) -> bool: # True where the end is missing; False for formats that do not mark it
+    "Whether an ogg file lacks its last page, which carries the flag for the end of the stream (RFC 3533)."
+    with open(path, 'rb') as f:
+        if f.read(4) != b'OggS': return False
+        f.seek(max(0, Path(path).stat().st_size - 65536)) # a page is at most 65,307 bytes long
+        tail = f.read()
+    page = tail.rfind(b'OggS')
+    return page < 0 or len(tail) < page + 27 or not tail[page + 5] & 4
+
+# %% ../nbs/01_audio.ipynb #790703b8
 def why_unreadable(
     path, # a file that could not be decoded
     error, # what the decoder said
@@ -139,6 +153,24 @@ def why_unreadable(
     return f'cannot be decoded as audio ({said})' if said else 'cannot be decoded as audio'
 
 
+@contextmanager
+def hushed(
+    quiet: bool = True, # whether to do anything at all
+):
+    "Hold back what C libraries print: the mp3 decoder comments on every flaw, which we report ourselves."
+    if not quiet:
+        yield
+        return
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def read_samples(
     path, # a song file that libsndfile reads: wav, au, flac, ogg, mp3, ...
     offset: float = 0., # where to start, in seconds
@@ -147,19 +179,20 @@ def read_samples(
     "Decode a file and mix it down to mono. Raises `AudioError` when it cannot be read or was cut off."
     path = Path(path)
     try:
-        with sf.SoundFile(path) as song:
+        with hushed(path.suffix.lower() == '.mp3'), sf.SoundFile(path) as song:
+            if song.format == 'RAW': raise AudioError(path, 'cannot be decoded as audio (no header)')
             sr, start = song.samplerate, round(offset * song.samplerate)
             wanted = max(song.frames - start, 0)
             if start: song.seek(min(start, song.frames))
             y = song.read(-1 if duration is None else round(duration * sr), dtype='float32', always_2d=True)
     except (OSError, RuntimeError) as error:
         raise AudioError(path, why_unreadable(path, error)) from error
-    missing = missing_bytes(path)
-    if missing: raise AudioError(path, f'is cut off: {missing} bytes are missing at its end')
+    if missing := missing_bytes(path): raise AudioError(path, f'is cut off: {missing} bytes are missing at its end')
+    if ends_early(path): raise AudioError(path, 'is cut off: its last page is missing')
     if duration is None and len(y) < 0.9 * wanted: raise AudioError(path, f'is cut off: {len(y) / sr:.1f} of {wanted / sr:.1f} s are there')
     return y.mean(1) if y.shape[1] > 1 else y[:, 0], sr
 
-# %% ../nbs/01_audio.ipynb #a56047f2
+# %% ../nbs/01_audio.ipynb #82224930
 def load_audio(
     path, # a song file
     sr: int | None = 22050, # sample rate wanted, in Hz; None keeps the file's own
@@ -173,7 +206,7 @@ def load_audio(
     if sr is None or sr == own_sr: return y, own_sr
     return soxr.resample(y, own_sr, sr), sr
 
-# %% ../nbs/01_audio.ipynb #ea7a3be3
+# %% ../nbs/01_audio.ipynb #064b41bb
 def audio_bytes(
     y: np.ndarray, # waveform, (samples,), in [-1, 1]
     sr: int, # sample rate in Hz
@@ -195,7 +228,7 @@ def play(
     data = base64.b64encode(audio_bytes(y[:round(seconds * sr)], sr)).decode()
     return HTML(f'<div>{html.escape(title)}<br><audio controls preload="metadata" src="data:audio/mpeg;base64,{data}"></audio></div>')
 
-# %% ../nbs/01_audio.ipynb #b603595c
+# %% ../nbs/01_audio.ipynb #36711f57
 def windows(
     y: np.ndarray, # waveform, (samples,)
     sr: int, # sample rate in Hz

@@ -1,0 +1,47 @@
+"What the tests share: a small corpus of real files, the command line in a process of its own, and the real data."
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genre_nbs.audio import save_audio
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    "Three genres of four short songs each, told apart by how bright they are; one artist to two songs."
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    rows = ["path,genre,track,artist"]
+    for genre, pitch in (("blues", 220), ("jazz", 880), ("metal", 3520)):
+        for song in range(4):
+            time = np.arange(3 * 22050) / 22050
+            y = 0.3 * np.sin(2 * np.pi * pitch * (1 + 0.02 * song) * time) + 0.05 * rng.standard_normal(len(time))
+            save_audio(folder / genre / f"{genre}{song}.wav", y.astype(np.float32), 22050)
+            rows.append(f"{genre}/{genre}{song}.wav,{genre},{genre}{song},{genre} artist {song // 2}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def genre_nbs_cli():
+    "Runs `genre-nbs` with the given words in a new process; returns it with .returncode, .stdout and .stderr."
+    command = Path(sys.executable).with_name("genre-nbs")
+
+    def run(*words, **kwargs):
+        return subprocess.run([command, *map(str, words)], capture_output=True, text=True, timeout=300, **kwargs)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    "The folder of real songs, or a skip that says so."
+    folder = os.environ.get("GENRE_NBS_DATA")
+    if not folder:
+        pytest.skip("GENRE_NBS_DATA is not set")
+    return Path(folder)

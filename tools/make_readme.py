@@ -1,0 +1,27 @@
+"Make README.md from nbs/index.ipynb with nbconvert. With --check: say whether it is current, and change nothing."
+
+import sys
+from pathlib import Path
+
+from nbconvert import MarkdownExporter
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Made from nbs/index.ipynb by tools/make_readme.py: edit there. -->\n\n"
+
+
+def readme():
+    "The text of the index notebook, its code cells as fenced blocks and without outputs."
+    exporter = MarkdownExporter(exclude_output=True, exclude_input_prompt=True)
+    text, _ = exporter.from_filename(str(ROOT / "nbs" / "index.ipynb"))
+    return NOTE + text.strip() + "\n"
+
+
+def main():
+    target, text = ROOT / "README.md", readme()
+    if "--check" in sys.argv[1:]:
+        sys.exit(None if target.read_text(encoding="utf-8") == text else "README.md is not current: run python tools/make_readme.py")
+    target.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,442 @@
+"The training loop: what is no lesson. Faults, resuming, bits, and the arithmetic against plain PyTorch and scikit-learn."
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from genre_nbs.datasets import Examples
+from genre_nbs.training import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Recipe,
+    Standardize,
+    batches,
+    copy_weights,
+    epoch_seeds,
+    fit,
+    make_optimizer,
+    new_network,
+    plot_history,
+    predict_logits,
+    predict_proba,
+    scores,
+    standardizer,
+    train_recipe,
+)
+
+GENRES = ("blues", "classical", "metal")
+
+
+def examples(n=60, seed=0, features=5):
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 3)
+    x = (rng.normal(size=(n, features)) + y[:, None]).astype(np.float32)
+    return Examples(x=x, y=y.astype(np.int64), track=np.array([f"song {i}" for i in range(n)]), genres=GENRES)
+
+
+def network(seed=0, features=5, dropout=0.3):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(features, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
+
+
+def same_bits(a, b):
+    a, b = copy_weights(a), copy_weights(b)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class PowerCut(Exception):
+    pass
+
+
+def cut_at(step):
+    calls = []
+
+    def augment(x, generator):
+        calls.append(1)
+        if len(calls) == step:
+            raise PowerCut
+        return x + 0.1 * torch.randn(x.shape, generator=generator)
+
+    return augment
+
+
+# --- the arithmetic
+
+
+def test_one_epoch_of_plain_sgd_is_what_pytorch_does_by_hand():
+    data, model, twin = examples(), network(dropout=0), network(dropout=0)
+    history = fit(model, data, optimizer="SGD", lr=0.1, epochs=1, batch_size=16, seed=7, device="cpu")
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(epoch_seeds(7, 1)[0]))
+    x, y, total = torch.tensor(data.x), torch.tensor(data.y), 0.0
+    for rows in order.split(16):
+        loss = F.cross_entropy(twin(x[rows]), y[rows])
+        slopes = torch.autograd.grad(loss, list(twin.parameters()))
+        with torch.no_grad():
+            for p, slope in zip(twin.parameters(), slopes, strict=True):
+                p -= 0.1 * slope
+        total += loss.item() * len(rows)
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+    assert history.table.train_loss[0] == pytest.approx(total / 60, rel=1e-6)
+
+
+@pytest.mark.parametrize("seen", [(0, 1, 2, 3), (0, 2), (1,)])
+def test_scores_are_scikit_learns(seen):
+    rng = np.random.default_rng(1)
+    y, logits = rng.choice(seen, 50), rng.normal(size=(50, 4)).astype(np.float32)
+    logits[:, 3] -= 100  # never answered
+    loss, accuracy, f1 = scores(torch.tensor(logits), torch.tensor(y)).tolist()
+    assert accuracy == pytest.approx((logits.argmax(1) == y).mean())
+    assert f1 == pytest.approx(f1_score(y, logits.argmax(1), average="macro"))
+    assert loss == pytest.approx(F.cross_entropy(torch.tensor(logits), torch.tensor(y)).item())
+
+
+def test_standardizer_is_scikit_learns():
+    x = np.random.default_rng(0).normal([1, -30, 1e4], [1, 5, 1e-2], (700, 3))
+    x = np.column_stack([x, np.full(700, 7.0)])
+    layer, scaler = standardizer(x), StandardScaler().fit(x)
+    np.testing.assert_allclose(layer.mean, scaler.mean_, rtol=1e-6)
+    np.testing.assert_allclose(layer.std, scaler.scale_, rtol=1e-6)
+    assert layer.std[3] == 1 and not list(layer.parameters())
+
+
+def test_standardizer_of_pictures_by_channel():
+    x = np.random.default_rng(0).integers(0, 256, (300, 3, 4, 5), np.uint8)
+    layer = standardizer(x, axes=(0, 2, 3))
+    assert layer.shape == (3, 1, 1)
+    np.testing.assert_allclose(layer.mean.squeeze(), x.astype(float).mean((0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(layer.std.squeeze(), x.astype(float).std((0, 2, 3)), rtol=1e-6)
+    assert layer(torch.tensor(x)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("n", "size", "expected"), [(33, 8, [8, 8, 8, 9]), (32, 8, [8] * 4), (1, 8, [1]), (3, 1, [1, 1, 1]), (9, 8, [9]), (10, 8, [8, 2])])
+@pytest.mark.parametrize("gathered", [True, False])
+def test_batches_hold_each_example_once(n, size, expected, gathered, monkeypatch):
+    if not gathered:
+        monkeypatch.setattr("genre_nbs.training.GATHER_BYTES", 0)
+    x, order = torch.arange(n)[:, None], torch.randperm(n)
+    parts = list(batches(x, x[:, 0] * 10, order, size))
+    assert [len(part) for part, _ in parts] == expected
+    assert torch.equal(torch.cat([part[:, 0] for part, _ in parts]), order)
+    assert torch.equal(torch.cat([labels for _, labels in parts]), order * 10)
+
+
+def test_batch_normalisation_learns_from_one_example_more_than_a_batch():
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    assert len(fit(model, examples(33), batch_size=16, epochs=1, device="cpu").table) == 1
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_schedules_end_at_nothing_and_peak_at_one(name):
+    factors = [SCHEDULES[name](p) for p in np.linspace(0, 1, 1001)]
+    assert max(factors) == pytest.approx(1, abs=1e-4) and factors[-1] == pytest.approx(0, abs=1e-9) and min(factors) >= 0
+
+
+def test_a_schedule_changes_the_steps():
+    plain, curved = network(), network()
+    fit(plain, examples(), epochs=3, device="cpu")
+    fit(curved, examples(), epochs=3, schedule="cosine", device="cpu")
+    assert not same_bits(plain, curved)
+
+
+# --- bits and seeds
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_two_runs_agree_to_the_bit(name):
+    settings = {"optimizer": name, "epochs": 2, "seed": 5, "device": "cpu"}
+    first, second, other = network(), network(), network()
+    fit(first, examples(), examples(seed=1), **settings)
+    torch.manual_seed(99)  # what happened before makes no difference
+    fit(second, examples(), examples(seed=1), **settings)
+    fit(other, examples(), examples(seed=1), **settings | {"seed": 6})
+    assert same_bits(first, second) and not same_bits(first, other)
+
+
+def test_fit_leaves_the_callers_dice_alone():
+    model = network()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    fit(model, examples(), epochs=1, device="cpu")
+    new_network(Recipe("r", None, lambda shape, k: nn.Linear(shape[0], k)), examples(), seed=1)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_fit_leaves_the_examples_alone():
+    data = examples()
+    before = data.x.copy()
+
+    def double(x, generator):
+        return x.mul_(2)
+
+    for size in (16, 60, 100):
+        fit(network(), data, epochs=2, batch_size=size, augment=double, device="cpu")
+    assert np.array_equal(data.x, before)
+
+
+# --- the best snapshot
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch():
+    train, valid, model = examples(30), examples(90, seed=1), network(dropout=0)
+    history = fit(model, train, valid, lr=0.1, epochs=40, device="cpu", best_by="loss")
+    assert 1 <= history.best_epoch < 40 and history.table.valid_loss.idxmin() + 1 == history.best_epoch
+    loss = scores(predict_logits(model, torch.tensor(valid.x)), torch.tensor(valid.y))[0].item()
+    assert loss == history.table.valid_loss.min() < history.table.valid_loss.iloc[-1]
+    assert not model.training
+
+
+@pytest.mark.parametrize("best_by", ["accuracy", "f1_macro"])
+def test_of_equal_epochs_the_first_is_kept(best_by):
+    history = fit(network(dropout=0), examples(), examples(6, seed=1), lr=0.05, epochs=30, best_by=best_by, device="cpu")
+    assert history.best_epoch == history.table[f"valid_{best_by}"].idxmax() + 1
+    assert (history.table[f"valid_{best_by}"] == history.best_score).sum() > 1  # there was a tie
+
+
+def test_without_validation_the_last_epoch_is_kept():
+    history = fit(network(), examples(), epochs=3, device="cpu")
+    assert history.best_epoch == 3
+    assert list(history.table) == ["epoch", "train_loss", "train_accuracy", "train_f1_macro", "seconds"]
+
+
+# --- divergence
+
+
+@pytest.mark.parametrize("with_valid", [True, False])
+def test_a_divergence_is_recorded_and_the_weights_from_before_are_kept(with_valid):
+    steps = iter(range(1000))
+
+    def explode(x, generator):
+        return x * (float("inf") if next(steps) >= 9 else 1)  # 4 steps an epoch: in the third
+
+    valid, model, calm = examples(seed=1) if with_valid else None, network(), network()
+    history = fit(model, examples(), valid, epochs=10, augment=explode, device="cpu", best_by="loss")
+    assert history.diverged_at == 3 == len(history.table) and history.best_epoch == 2
+    fit(calm, examples(), valid, epochs=2, device="cpu", best_by="loss")
+    assert same_bits(model, calm)
+
+
+def test_a_diverged_run_is_not_taken_up_again(tmp_path):
+    settings = {"optimizer": "SGD", "lr": 1e30, "epochs": 5, "checkpoint": tmp_path / "c.safetensors", "device": "cpu"}
+    first = fit(network(), examples(), **settings)
+    again = fit(network(), examples(), **settings)
+    assert first.diverged_at == again.diverged_at == 1 and len(again.table) == 1
+
+
+# --- checkpoints
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_a_resumed_run_equals_the_undisturbed_one_to_the_bit(name, tmp_path):
+    path = tmp_path / "deep" / "c.safetensors"
+    data, held_out = examples(), examples(seed=1)
+    settings = {"optimizer": name, "epochs": 5, "seed": 2, "schedule": "one-cycle", "device": "cpu"}
+    whole = fit(undisturbed := network(), data, held_out, augment=cut_at(1000), **settings)
+    with pytest.raises(PowerCut):
+        fit(network(), data, held_out, augment=cut_at(10), checkpoint=path, **settings)
+    parts = fit(resumed := network(seed=9), data, held_out, augment=cut_at(1000), checkpoint=path, **settings)
+    assert same_bits(resumed, undisturbed) and parts.best_epoch == whole.best_epoch
+    assert parts.table.drop(columns="seconds").equals(whole.table.drop(columns="seconds"))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_finished_run_is_only_read(tmp_path):
+    path, calls = tmp_path / "c.safetensors", []
+
+    def count(x, generator):
+        calls.append(1)
+        return x
+
+    first = fit(a := network(), examples(), epochs=2, checkpoint=path, augment=count, device="cpu")
+    done = len(calls)
+    second = fit(b := network(seed=4), examples(), epochs=2, checkpoint=path, augment=count, device="cpu")
+    assert len(calls) == done == 8 and same_bits(a, b) and first.rows == second.rows
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from test_training import examples, fit, network
+steps = iter(range(1000))
+def kill(x, generator):
+    if next(steps) == 9: os.kill(os.getpid(), signal.SIGKILL)
+    return x
+fit(network(), examples(), examples(seed=1), epochs=4, seed=2, augment=kill, checkpoint={path!r}, device="cpu")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_process_is_resumed_to_the_bit(tmp_path):
+    path = str(tmp_path / "c.safetensors")
+    code = KILLED.format(tests=os.path.dirname(__file__), path=path)
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == -9
+
+    def kill(x, generator):
+        return x
+
+    history = fit(resumed := network(seed=1), examples(), examples(seed=1), epochs=4, seed=2, augment=kill, checkpoint=path, device="cpu")
+    fit(undisturbed := network(), examples(), examples(seed=1), epochs=4, seed=2, device="cpu")
+    assert len(history.table) == 4 and same_bits(resumed, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"epochs": 3}, "epochs: 2 there, 3 here"), ({"lr": 0.5}, "lr"), ({"optimizer": "SGD"}, "optimizer: 'Adam' there, 'SGD' here"), ({"seed": 8}, "seed")],
+)
+def test_the_checkpoint_of_another_run_is_refused(change, said, tmp_path):
+    path = tmp_path / "c.safetensors"
+    fit(network(), examples(), epochs=2, checkpoint=path, device="cpu")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=said):
+        fit(network(), examples(), **{"epochs": 2, "checkpoint": path, "device": "cpu"} | change)
+    assert path.read_bytes() == before
+
+
+def test_the_checkpoint_of_other_data_or_another_network_is_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    fit(network(), examples(), epochs=2, checkpoint=path, device="cpu")
+    for model, data in ((network(), examples(seed=3)), (network(dropout=0.1), examples())):
+        with pytest.raises(ValueError, match="another run"):
+            fit(model, data, epochs=2, checkpoint=path, device="cpu")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "foreign"])
+def test_a_damaged_checkpoint_is_said_to_be_one(damage, tmp_path):
+    path = tmp_path / "c.safetensors"
+    fit(network(), examples(), epochs=1, checkpoint=path, device="cpu")
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello" * 99, "foreign": content.replace(b"genre_nbs_checkpoint", b"genre_nbs_chequepoin")}[damage])
+    with pytest.raises(ValueError, match=r"c\.safetensors is no checkpoint, or is damaged"):
+        fit(network(), examples(), epochs=1, checkpoint=path, device="cpu")
+
+
+# --- bad input
+
+
+def spoiled(value):
+    data = examples()
+    data.x[4, 2] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": examples().take(np.arange(0))}, "there are no training examples"),
+        ({"valid": examples().take(np.arange(0))}, "there are no validation examples"),
+        ({"train": spoiled(np.nan)}, r"1 of 60 training examples hold NaN or infinite numbers, the first is number 4 \(song 4\)"),
+        ({"valid": spoiled(np.inf)}, "1 of 60 validation examples hold NaN"),
+        ({"train": replace(examples(), y=examples().y + 1)}, "training label 3 has no genre: 0 to 2 stand for blues, classical, metal"),
+        ({"train": replace(examples(), y=examples().y - 1)}, "training label -1 has no genre"),
+        ({"train": replace(examples(), y=examples().y[:-1])}, "60 training examples, but 59 labels"),
+        ({"valid": replace(examples(), genres=("blues", "metal", "classical"))}, "genres .* differ"),
+        ({"optimizer": "Adum"}, "unknown optimizer 'Adum': choose one of Adadelta, Adagrad"),
+        ({"optimizer_options": {"momentun": 0.9}}, "Adam cannot be made with .*momentun"),
+        ({"lr": -1.0}, "learning rate"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, not 0"),
+        ({"epochs": 0}, "epochs must be 1 or more, not 0"),
+        ({"best_by": "f2"}, "unknown best_by 'f2'"),
+        ({"schedule": "steep"}, "unknown schedule 'steep': choose one of cosine, one-cycle"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used here"),
+        ({"device": "gramophone"}, "device 'gramophone' cannot be used here"),
+        ({"seed": -1}, "non-negative"),
+        ({"model": nn.Linear(5, 2)}, r"shape \(1, 2\), not \(1, 3\) for blues, classical, metal"),
+        ({"model": nn.Linear(6, 3)}, r"cannot take examples of shape \(5,\)"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(change, said, tmp_path):
+    arguments = {"model": network(), "train": examples(), "valid": examples(seed=1), "epochs": 1, "device": "cpu", "checkpoint": tmp_path / "c.safetensors"}
+    before = copy_weights(arguments["model"])
+    with pytest.raises(ValueError, match=said):
+        fit(**arguments | change)
+    assert not list(tmp_path.iterdir())
+    assert all(torch.equal(v, before[k]) for k, v in arguments["model"].state_dict().items())
+
+
+# --- data and devices
+
+
+def test_bytes_stay_bytes_until_the_network():
+    seen = []
+
+    class Look(nn.Module):
+        def forward(self, x):
+            seen.append(x.dtype)
+            return x.float().flatten(1) / 255
+
+    data = replace(examples(), x=np.random.default_rng(0).integers(0, 256, (60, 3, 2, 2), np.uint8))
+    model = nn.Sequential(Look(), nn.Linear(12, 3))
+    fit(model, data, data, epochs=1, device="cpu")
+    predict_proba(model, data.x)
+    assert set(seen) == {torch.uint8}
+
+
+def test_arrays_that_may_not_be_written_are_fine(recwarn):
+    data = examples()
+    data.x.setflags(write=False)
+    fit(network(), data, epochs=1, device="cpu")
+    predict_proba(network(), data.x[::2])
+    assert not [w for w in recwarn if "writable" in str(w.message)]
+
+
+def test_probabilities_do_not_depend_on_the_batch_or_on_dropout():
+    model, x = network(dropout=0.9).train(), examples().x.astype(np.float64)
+    whole, parts = predict_proba(model, x, batch_size=1000), predict_proba(model, x, batch_size=7)
+    np.testing.assert_allclose(whole, parts, atol=1e-6)
+    np.testing.assert_allclose(whole.sum(1), 1, atol=1e-6)
+    with pytest.raises(ValueError, match="no examples"):
+        predict_proba(model, x[:0])
+
+
+def test_progress_only_when_asked_and_on_standard_error(capsys):
+    fit(network(), examples(), epochs=1, device="cpu")
+    assert capsys.readouterr() == ("", "")
+    fit(network(), examples(), epochs=1, device="cpu", progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "training" in err
+
+
+def test_plot_history_draws_both_parts_and_the_kept_epoch():
+    history = fit(network(), examples(), examples(seed=1), epochs=3, device="cpu")
+    ax = plot_history(history, "accuracy")
+    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_allclose(drawn["valid"], history.table.valid_accuracy)
+    np.testing.assert_allclose(drawn["train"], history.table.train_accuracy)
+    assert f"kept: epoch {history.best_epoch}" in drawn
+
+
+# --- recipes
+
+
+def test_a_recipe_trains_as_fit_does():
+    recipe = Recipe("r", None, lambda shape, k: nn.Sequential(nn.Linear(shape[0], 4), nn.ReLU(), nn.Linear(4, k)), optimizer="AdamW", lr=0.01, epochs=9)
+    data, held_out = examples(), examples(seed=1)
+    model, history = train_recipe(recipe, data, held_out, seed=3, epochs=2, device="cpu")
+    by_hand = new_network(recipe, data, seed=3)
+    assert isinstance(by_hand[0], Standardize) and len(history.table) == 2
+    fit(by_hand, data, held_out, optimizer="AdamW", lr=0.01, epochs=2, seed=3, device="cpu")
+    assert same_bits(model, by_hand)
+    assert not same_bits(model, new_network(recipe, data, seed=4))
+
+
+def test_a_recipe_may_go_without_standardising():
+    recipe = Recipe("r", None, lambda shape, k: nn.Linear(shape[0], k), standardize=False)
+    assert [type(layer) for layer in new_network(recipe, examples())] == [nn.Linear]
+    with pytest.raises(ValueError, match="no training examples"):
+        train_recipe(recipe, examples().take(np.arange(0)))
+
+
+def test_options_reach_the_optimizer():
+    assert make_optimizer(network(), "SGD", 0.1, {"momentum": 0.9}).defaults["momentum"] == 0.9
+    assert make_optimizer(network(), "Rprop").defaults["lr"] == OPTIMIZERS["Rprop"](network().parameters()).defaults["lr"]

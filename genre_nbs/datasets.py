@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['BAD_COLUMNS', 'KINDS', 'DataError', 'folder_files', 'folder_tracks', 'track_names', 'manifest_tracks', 'read_tracks',
            'Representation', 'song_summaries', 'song_mels', 'song_pictures', 'picture_pictures', 'fit_picture',
-           'picture_mels', 'picture_summaries', 'Examples', 'read_one', 'read_all', 'progress_bar', 'load_examples',
-           'is_array_folder', 'read_array', 'load_arrays']
+           'picture_mels', 'picture_summaries', 'Examples', 'read_one', 'read_all', 'progress_bar', 'load_songs',
+           'is_array_folder', 'read_array', 'load_arrays', 'load_examples']
 
-# %% ../nbs/05_datasets.ipynb #ceafed61
+# %% ../nbs/05_datasets.ipynb #88152772
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from .features import mfcc_summary
 from .genres import canonical_genre, encode_genres, sort_genres
 from .spectrograms import PICTURE_SUFFIXES, PictureError, from_grey, log_mel, magma, mel_windows, read_picture, to_grey
 
-# %% ../nbs/05_datasets.ipynb #f83d17f0
+# %% ../nbs/05_datasets.ipynb #57bf8dc6
 BAD_COLUMNS = ['path', 'reason']
 
 
@@ -65,7 +65,7 @@ def track_names(
     twice = {name for name, count in pd.Series(bare).value_counts().items() if count > 1}
     return [name.as_posix() if short in twice else short for name, short in zip(names, bare)]
 
-# %% ../nbs/05_datasets.ipynb #687ce438
+# %% ../nbs/05_datasets.ipynb #1a424124
 def manifest_tracks(
     path, # a CSV file with at least the columns `path` and `genre`
 ) -> pd.DataFrame: # tracks: path (absolute or from here), genre, track, and every further column
@@ -83,7 +83,7 @@ def manifest_tracks(
     if tracks.track.duplicated().any(): raise DataError(f'{path}: track {tracks.track[tracks.track.duplicated()].iloc[0]!r} stands there twice')
     return tracks
 
-# %% ../nbs/05_datasets.ipynb #52eda727
+# %% ../nbs/05_datasets.ipynb #2f8c470b
 def read_tracks(
     data, # a folder of genre folders, a folder with a manifest.csv, or a manifest
 ) -> pd.DataFrame: # tracks
@@ -94,7 +94,7 @@ def read_tracks(
     if path.is_file(): raise DataError(f'{path}: is neither a folder nor a manifest (.csv)')
     return manifest_tracks(path / 'manifest.csv') if (path / 'manifest.csv').is_file() else folder_tracks(path)
 
-# %% ../nbs/05_datasets.ipynb #aecbdcd1
+# %% ../nbs/05_datasets.ipynb #f3a1ca40
 @dataclass(frozen=True)
 class Representation:
     "How a song becomes examples: settings that travel with a model."
@@ -126,7 +126,7 @@ class Representation:
 
     to_dict = asdict
 
-# %% ../nbs/05_datasets.ipynb #48629b97
+# %% ../nbs/05_datasets.ipynb #afc4861f
 def song_summaries(rep, y, sr): return mfcc_summary(windows(y, sr, rep.seconds), sr)
 
 
@@ -169,7 +169,7 @@ KINDS = {
     'mel': (song_mels, picture_mels),
     'picture': (song_pictures, picture_pictures)}
 
-# %% ../nbs/05_datasets.ipynb #809efdde
+# %% ../nbs/05_datasets.ipynb #135f6743
 @dataclass
 class Examples:
     "Inputs, labels, and where each came from."
@@ -178,6 +178,7 @@ class Examples:
     track: np.ndarray # (n,) names of the tracks that the examples were cut from
     genres: tuple # genre names in label order
     artist: np.ndarray | None = None # (n,) names, where known
+    songs_known: bool = True # False where nobody knows which rows were cut from the same song
     bad: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=BAD_COLUMNS)) # files put aside: path, reason
 
     def __len__(self): return len(self.y)
@@ -191,7 +192,7 @@ class Examples:
         table = pd.DataFrame({'genre': np.array(self.genres)[self.y], 'track': self.track})
         return table.groupby('genre').track.agg(examples='size', tracks='nunique').reindex(self.genres, fill_value=0)
 
-# %% ../nbs/05_datasets.ipynb #a585b4b0
+# %% ../nbs/05_datasets.ipynb #8733bc41
 def read_one(
     path, # a song or picture file
     representation, # a `Representation`, or anything else with `of_file`
@@ -220,19 +221,18 @@ def progress_bar(
     "A bar with the time left, on standard error, so that standard output stays clean."
     from rich.console import Console
     from rich.progress import track
-    return track(items, title, total=total, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(items, title, total=total, console=console, transient=True, disable=not console.is_terminal)
 
-# %% ../nbs/05_datasets.ipynb #4c24b0c5
-def load_examples(
-    data, # a folder, a manifest, an array folder, or a table of tracks
+# %% ../nbs/05_datasets.ipynb #2dc1c4bd
+def load_songs(
+    tracks, # a table of tracks
     representation, # a `Representation`
-    genres=None, # genres in label order; None: those of the data
+    genres=None, # genres in label order; None: those of the tracks
     jobs: int = 1, # processes
     progress: bool = False, # show a bar on standard error
 ) -> Examples: # examples of all usable files; the others are in `.bad`
-    "Read a collection. Raises `DataError` when nothing in it can be used, `ValueError` for a genre that is not in `genres`."
-    if not isinstance(data, pd.DataFrame) and is_array_folder(data): return load_arrays(data, representation, genres)
-    tracks = data if isinstance(data, pd.DataFrame) else read_tracks(data)
+    "Read songs or pictures. Raises `DataError` when none of them can be used, `ValueError` for a genre that is not in `genres`."
     results = read_all(tracks.path, representation, jobs, progress)
     good = np.array([not isinstance(result, str) for result in results], dtype=bool)
     bad = pd.DataFrame([(path, why) for path, why in zip(tracks.path, results) if isinstance(why, str)], columns=BAD_COLUMNS)
@@ -240,11 +240,11 @@ def load_examples(
     kept, arrays = tracks[good], [result for result in results if not isinstance(result, str)]
     counts = [len(array) for array in arrays]
     genres = sort_genres(kept.genre) if genres is None else tuple(genres)
-    labels = encode_genres(kept.genre, genres)
+    labels, names = np.repeat(encode_genres(kept.genre, genres), counts), np.repeat(kept.track.to_numpy(dtype=str), counts)
     artist = np.repeat(kept.artist.to_numpy(dtype=str), counts) if 'artist' in kept and kept.artist.notna().all() else None
-    return Examples(np.concatenate(arrays), np.repeat(labels, counts), np.repeat(kept.track.to_numpy(dtype=str), counts), genres, artist, bad)
+    return Examples(np.concatenate(arrays), labels, names, genres, artist, bad=bad)
 
-# %% ../nbs/05_datasets.ipynb #e111c959
+# %% ../nbs/05_datasets.ipynb #161308fc
 def is_array_folder(path) -> bool:
     "Whether a folder holds `X.npy` and `labels.npy`."
     return (Path(path) / 'X.npy').is_file() and (Path(path) / 'labels.npy').is_file()
@@ -275,5 +275,18 @@ def load_arrays(
     bad = pd.DataFrame([(f"{folder / 'X.npy'}, row {i}", 'holds numbers that are not finite') for i in np.flatnonzero(~good)], columns=BAD_COLUMNS)
     names = np.array([canonical_genre(label) for label in labels])
     genres = sort_genres(names) if genres is None else tuple(genres)
-    everything = Examples(np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32), encode_genres(names, genres), track, genres, ids['artist'], bad)
+    everything = Examples(np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32), encode_genres(names, genres), track, genres, ids['artist'], ids['track'] is not None, bad)
     return everything.take(good)
+
+# %% ../nbs/05_datasets.ipynb #7f58a965
+def load_examples(
+    data, # a folder, a manifest, an array folder, or a table of tracks
+    representation, # a `Representation`
+    genres=None, # genres in label order; None: those of the data
+    jobs: int = 1, # processes
+    progress: bool = False, # show a bar on standard error
+) -> Examples: # examples of all usable files or rows; the others are in `.bad`
+    "Read a collection. Raises `DataError` when nothing in it can be used, `ValueError` for a genre that is not in `genres`."
+    if isinstance(data, pd.DataFrame): return load_songs(data, representation, genres, jobs, progress)
+    if is_array_folder(data): return load_arrays(data, representation, genres)
+    return load_songs(read_tracks(data), representation, genres, jobs, progress)

@@ -6,15 +6,16 @@
 __all__ = ['SplitError', 'LeakError', 'random_split', 'stratified_split', 'shared_groups', 'check_leak', 'group_split',
            'hash_split', 'read_list', 'list_split', 'split_examples']
 
-# %% ../nbs/06_splitting.ipynb #11a03527
+# %% ../nbs/06_splitting.ipynb #a33da5c0
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-# %% ../nbs/06_splitting.ipynb #23f84002
+# %% ../nbs/06_splitting.ipynb #9bb9b992
 class SplitError(ValueError):
     "A split that cannot be made: too few songs or artists, or list files that do not fit."
 
@@ -47,7 +48,7 @@ def _split(items, valid_size, seed, stratify=None):
     except ValueError as error: raise SplitError(f'cannot split {len(items)} items: {error}') from error
     return np.sort(train), np.sort(valid)
 
-# %% ../nbs/06_splitting.ipynb #1efa55ce
+# %% ../nbs/06_splitting.ipynb #33f903fb
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
     train: np.ndarray, # indices of the training side
@@ -69,7 +70,7 @@ def check_leak(
         names = ', '.join(shared[:3]) + (', ...' if len(shared) > 3 else '')
         raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s stand on both sides of the split: {names}')
 
-# %% ../nbs/06_splitting.ipynb #331ae724
+# %% ../nbs/06_splitting.ipynb #166cb438
 def group_split(
     y: np.ndarray, # (n,) labels
     groups: np.ndarray, # (n,) names of tracks or artists
@@ -80,11 +81,12 @@ def group_split(
     table = pd.DataFrame({'group': groups, 'y': y}).groupby('group').y.agg(lambda labels: labels.mode()[0])
     sizes = table.value_counts()
     if sizes.min() < 2: raise SplitError(f'genre number {sizes.idxmin()} has a single group, so it cannot stand on both sides')
-    _, valid_groups = _split(table.index.to_numpy(), valid_size, seed, stratify=table.to_numpy())
+    n_valid = max(math.ceil(valid_size * len(table)), len(sizes)) # each genre gives one group at least
+    _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify=table.to_numpy())
     on_valid = np.isin(groups, valid_groups)
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #70e88847
+# %% ../nbs/06_splitting.ipynb #90664f38
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
     valid_size: float = 0.3, # share of the names that go to the validation side, in the long run
@@ -97,7 +99,7 @@ def hash_split(
     if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one side is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #20557161
+# %% ../nbs/06_splitting.ipynb #75efd70a
 def read_list(path):
     "The tracks of a list file, one a line, without their endings; empty lines and lines that begin with `#` are passed over."
     lines = Path(path).read_text(encoding='utf-8').splitlines()
@@ -119,7 +121,7 @@ def list_split(
     if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {tracks[0]!r}')
     return train, valid
 
-# %% ../nbs/06_splitting.ipynb #1847a16a
+# %% ../nbs/06_splitting.ipynb #024ef5b1
 def split_examples(
     examples, # `Examples`
     how: str = 'track', # 'random', 'stratified', 'track', 'artist', 'hash', or a folder of list files

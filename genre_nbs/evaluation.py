@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['wilson_interval', 'check_predictions', 'confusion_matrix', 'genre_scores', 'f1_macro', 'track_codes',
-           'average_by_track', 'cluster_interval', 'Evaluation', 'evaluate', 'plot_confusion', 'plot_confusion_pair',
-           'resample_weights', 'bootstrap_intervals', 'mcnemar_exact', 'sign_flip_test', 'Comparison', 'compare_models',
-           'reliability', 'expected_calibration_error', 'plot_reliability', 'apply_temperature', 'fit_temperature',
-           'top_k_accuracy', 'html_report', 'mistakes_html', 'record_result']
+           'cluster_interval', 'resample_weights', 'bootstrap_intervals', 'average_by_track', 'Evaluation', 'evaluate',
+           'plot_confusion', 'plot_confusion_pair', 'save_confusion', 'mcnemar_exact', 'sign_flip_test', 'Comparison',
+           'compare_models', 'reliability', 'expected_calibration_error', 'plot_reliability', 'apply_temperature',
+           'fit_temperature', 'top_k_accuracy', 'balanced_tracks', 'learning_curve', 'plot_learning_curve',
+           'worst_mistakes', 'report_items', 'html_report', 'mistakes_html', 'record_result']
 
-# %% ../nbs/08_evaluation.ipynb #9d50adca
-from dataclasses import asdict, dataclass
+# %% ../nbs/08_evaluation.ipynb #322710b3
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import matplotlib.pyplot as plt
@@ -22,13 +24,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest, norm, t as student_t
 
+from .files import atomic_path
 from .genres import genre_title, sort_genres
 from .report import html_report, mistakes_html, record_result
 
-# %% ../nbs/08_evaluation.ipynb #56e0c2c5
+# %% ../nbs/08_evaluation.ipynb #b1d9bbea
 _all_ = ['html_report', 'mistakes_html', 'record_result']
 
-# %% ../nbs/08_evaluation.ipynb #846ba923
+# %% ../nbs/08_evaluation.ipynb #fd0eb300
 def wilson_interval(
     correct: float, # right answers, 0 to n
     n: float, # independent answers, above 0; a fraction is fine (an effective number)
@@ -43,7 +46,7 @@ def wilson_interval(
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return (0. if correct == 0 else float(max(centre - half, 0))), (1. if correct == n else float(min(centre + half, 1)))
 
-# %% ../nbs/08_evaluation.ipynb #48b9d9c6
+# %% ../nbs/08_evaluation.ipynb #462e43d8
 def check_predictions(
     proba, # probabilities, (n, k), every row sums to 1
     y, # true labels, (n,), integers from 0 to k - 1
@@ -58,7 +61,7 @@ def check_predictions(
     if genres is not None and (len(genres) != k or len(set(genres)) != k):
         raise ValueError(f'proba has {k} columns, but there are {len(set(genres))} different genres')
     if y.shape != (n,): raise ValueError(f'y must have the shape ({n},) as proba has {n} rows, not {y.shape}')
-    if y.dtype.kind not in 'iu': raise ValueError(f'y must hold integer labels, not {y.dtype}')
+    if y.dtype.kind not in 'iu': raise ValueError(f'y must hold integer labels, not {type(y.flat[0]).__name__}')
     if y.min() < 0 or y.max() >= k: raise ValueError(f'labels must lie between 0 and {k - 1}, got {y.min()} to {y.max()}')
     _check_rows(proba)
     return proba, y.astype(np.int64)
@@ -69,7 +72,7 @@ def _check_rows(proba): # (n, k): finite, not negative, sums of 1 within a hundr
             (np.abs(proba.sum(1) - 1) > .01, 'does not sum to 1: pass probabilities, not logits')):
         if bad.any(): raise ValueError(f'row {bad.argmax()} of proba {what}')
 
-# %% ../nbs/08_evaluation.ipynb #2911ab72
+# %% ../nbs/08_evaluation.ipynb #37b7cdcd
 def confusion_matrix(
     y, # true labels, (n,), int
     guess, # guessed labels, (n,), int
@@ -92,7 +95,7 @@ def genre_scores(
     return pd.DataFrame({'precision': _shares(hits, guessed), 'recall': _shares(hits, support),
         'f1': _shares(2 * hits, support + guessed), 'support': support}, index=pd.Index(list(genres), name='genre'))
 
-# %% ../nbs/08_evaluation.ipynb #fb3a81d8
+# %% ../nbs/08_evaluation.ipynb #7c143fcb
 def f1_macro(
     confusion: np.ndarray, # (..., k, k) counts, rows the truth, columns the guess
 ) -> np.ndarray: # (...), in [0, 1]
@@ -100,7 +103,7 @@ def f1_macro(
     hits, either = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1) + confusion.sum(-2)
     return _shares(2 * hits, either).sum(-1) / np.maximum((either > 0).sum(-1), 1)
 
-# %% ../nbs/08_evaluation.ipynb #d48f858c
+# %% ../nbs/08_evaluation.ipynb #eb289cd4
 def track_codes(
     track, # (n,) track names, none missing
     n: int, # examples that there are
@@ -112,22 +115,7 @@ def track_codes(
     if (codes < 0).any(): raise ValueError(f'example {int(np.argmax(codes < 0))} has no track name')
     return codes.astype(np.int64), np.asarray(names)
 
-
-def average_by_track(
-    proba, # (n, k), probabilities of pieces
-    y, # (n,) true labels of pieces
-    track, # (n,) track names
-) -> tuple: # proba (tracks, k), y (tracks,), track names (tracks,) in order of first appearance
-    "One prediction a track: the mean of its pieces' probabilities. Raises `ValueError` when a track has two labels."
-    proba, y = check_predictions(proba, y)
-    codes, names = track_codes(track, len(y))
-    label = y[np.unique(codes, return_index=True)[1]]
-    torn = y != label[codes]
-    if torn.any(): raise ValueError(f'track {names[codes[torn.argmax()]]!r} has pieces of two genres')
-    sums = np.stack([np.bincount(codes, weights=column) for column in proba.T], axis=1)
-    return sums / np.bincount(codes)[:, None], label, names
-
-# %% ../nbs/08_evaluation.ipynb #27b0aa55
+# %% ../nbs/08_evaluation.ipynb #e3479f4a
 def cluster_interval(
     hit, # (n,) True where the answer is right
     track, # (n,) name of the track that each answer is about
@@ -148,89 +136,7 @@ def cluster_interval(
     effect = np.clip(effect, 1, worst)
     return wilson_interval(hit.sum() / effect, n / effect, confidence, z)
 
-# %% ../nbs/08_evaluation.ipynb #1ec59686
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    "How well a model did: everything follows from the confusion matrix, save the interval."
-    genres: tuple # (k,) names in label order
-    confusion: np.ndarray # (k, k) int64, rows the truth, columns the guess
-    accuracy_interval: tuple # (low, high), 95 %
-    by: str = 'example' # what was counted: 'example' or 'track'
-    n_tracks: int | None = None # different tracks, where known
-
-    @property
-    def n(self) -> int: return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float: return float(np.trace(self.confusion) / self.n)
-
-    @property
-    def f1_macro(self) -> float: return float(f1_macro(self.confusion))
-
-    @property
-    def per_genre(self) -> pd.DataFrame: return genre_scores(self.confusion, self.genres)
-
-    def to_dict(self) -> dict: # what JSON can hold
-        "All scores as plain numbers, lists and names."
-        return dict(accuracy=self.accuracy, accuracy_interval=list(self.accuracy_interval), f1_macro=self.f1_macro, n=self.n,
-            by=self.by, n_tracks=self.n_tracks, genres=list(self.genres), confusion=self.confusion.tolist(),
-            per_genre=self.per_genre.to_dict(orient='index'))
-
-    def __repr__(self) -> str:
-        low, high = self.accuracy_interval
-        return f'accuracy {self.accuracy:.3f} ({low:.3f} to {high:.3f}), macro F1 {self.f1_macro:.3f}, {self.n} {self.by}s'
-
-# %% ../nbs/08_evaluation.ipynb #584a31b2
-def evaluate(
-    proba, # probabilities, (n, k), every row sums to 1
-    y, # true labels, (n,), integers from 0 to k - 1
-    genres, # (k,) names in label order
-    track=None, # (n,) track names, if known
-    by: str = 'example', # count examples or whole tracks: 'example' or 'track'
-) -> Evaluation: # all scores
-    """Scores of predictions; the likeliest genre is the guess, the first one on a tie.
-
-    When examples share tracks, the interval is `cluster_interval`, otherwise Wilson's. Raises `ValueError` on bad input."""
-    proba, y = check_predictions(proba, y, genres)
-    if by not in ('example', 'track'): raise ValueError(f"by must be 'example' or 'track', not {by!r}")
-    if by == 'track': proba, y, track = average_by_track(proba, y, track)
-    guess = proba.argmax(1)
-    names = track_codes(range(len(y)) if track is None else track, len(y))[0]
-    return Evaluation(tuple(genres), confusion_matrix(y, guess, len(genres)), cluster_interval(guess == y, names), by,
-        None if track is None else len(set(names)))
-
-# %% ../nbs/08_evaluation.ipynb #1e479907
-def plot_confusion(
-    evaluation: Evaluation, # what `evaluate` returned
-    normalize: bool = False, # True: shares of each row (each truth), in percent; False: counts
-    ax=None, # Axes to draw on; None makes a figure
-) -> plt.Axes: # the Axes
-    "The confusion matrix as a picture: the truth in rows, the guess in columns, genres in the order of `sort_genres`."
-    order = [evaluation.genres.index(genre) for genre in sort_genres(evaluation.genres)]
-    counts = evaluation.confusion[np.ix_(order, order)]
-    cells = 100 * _shares(counts, counts.sum(1, keepdims=True)) if normalize else counts
-    text = np.array([[f'{v:.0f}' if v >= .5 else '' for v in row] for row in cells])
-    names = [genre_title(evaluation.genres[i]) for i in order]
-    if ax is None: _, ax = plt.subplots(figsize=(1.7 + .4 * len(names), 1.6 + .4 * len(names)))
-    sns.heatmap(cells, annot=text, fmt='', cmap='Blues', vmin=0, vmax=100 if normalize else None, linewidths=.5, linecolor='#e4e8ee',
-        square=True, xticklabels=names, yticklabels=names, annot_kws={'size': 9}, cbar=False, ax=ax)
-    ax.set(xlabel='guess', ylabel='truth', title='Share of each row (%)' if normalize else f'Number of {evaluation.by}s')
-    ax.tick_params(length=0)
-    plt.setp(ax.get_yticklabels(), rotation=0)
-    plt.setp(ax.get_xticklabels(), rotation=45, ha='right', rotation_mode='anchor')
-    return ax
-
-
-def plot_confusion_pair(
-    evaluation: Evaluation, # what `evaluate` returned
-) -> np.ndarray: # (2,) Axes
-    "Counts and row shares side by side."
-    k = len(evaluation.genres)
-    _, axes = plt.subplots(1, 2, figsize=(3.4 + .8 * k, 1.6 + .4 * k), layout='constrained')
-    for ax, normalize in zip(axes, (False, True)): plot_confusion(evaluation, normalize, ax)
-    return axes
-
-# %% ../nbs/08_evaluation.ipynb #7c0cde08
+# %% ../nbs/08_evaluation.ipynb #d9a42501
 def resample_weights(
     unit: np.ndarray, # (n,) int, which unit (song) each example belongs to, 0 up
     n_resamples: int, # how many resamples
@@ -263,7 +169,116 @@ def bootstrap_intervals(
     low, high = np.quantile(scores, [.5 - confidence / 2, .5 + confidence / 2], axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(('accuracy', 'f1_macro'))}
 
-# %% ../nbs/08_evaluation.ipynb #3d53e00a
+# %% ../nbs/08_evaluation.ipynb #4cb81fb9
+def average_by_track(
+    proba, # (n, k), probabilities of pieces
+    y, # (n,) true labels of pieces
+    track, # (n,) track names
+) -> tuple: # proba (tracks, k), y (tracks,), track names (tracks,) in order of first appearance
+    "One prediction a track: the mean of its pieces' probabilities. Raises `ValueError` when a track has two labels."
+    proba, y = check_predictions(proba, y)
+    codes, names = track_codes(track, len(y))
+    label = y[np.unique(codes, return_index=True)[1]]
+    torn = y != label[codes]
+    if torn.any(): raise ValueError(f'track {names[codes[torn.argmax()]]!r} has pieces of two genres')
+    sums = np.stack([np.bincount(codes, weights=column) for column in proba.T], axis=1)
+    return sums / np.bincount(codes)[:, None], label, names
+
+# %% ../nbs/08_evaluation.ipynb #4af0dea1
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    "How well a model did: everything follows from the confusion matrix, save the interval."
+    genres: tuple # (k,) names in label order
+    confusion: np.ndarray # (k, k) int64, rows the truth, columns the guess
+    accuracy_interval: tuple # (low, high), 95 %
+    by: str = 'example' # what was counted: 'example' or 'track'
+    n_tracks: int | None = None # different tracks, where known
+
+    @property
+    def n(self) -> int: return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float: return float(np.trace(self.confusion) / self.n)
+
+    @property
+    def f1_macro(self) -> float: return float(f1_macro(self.confusion))
+
+    @property
+    def per_genre(self) -> pd.DataFrame: return genre_scores(self.confusion, self.genres)
+
+    def to_dict(self) -> dict: # what JSON can hold
+        "All scores as plain numbers, lists and names."
+        return dict(accuracy=self.accuracy, accuracy_interval=list(self.accuracy_interval), f1_macro=self.f1_macro, n=self.n,
+            by=self.by, n_tracks=self.n_tracks, genres=list(self.genres), confusion=self.confusion.tolist(),
+            per_genre=self.per_genre.to_dict(orient='index'))
+
+    def __repr__(self) -> str:
+        low, high = self.accuracy_interval
+        return f'accuracy {self.accuracy:.3f} ({low:.3f} to {high:.3f}), macro F1 {self.f1_macro:.3f}, {self.n} {self.by}s'
+
+# %% ../nbs/08_evaluation.ipynb #9339721d
+def evaluate(
+    proba, # probabilities, (n, k), every row sums to 1
+    y, # true labels, (n,), integers from 0 to k - 1
+    genres, # (k,) names in label order
+    track=None, # (n,) track names, if known
+    by: str = 'example', # count examples or whole tracks: 'example' or 'track'
+) -> Evaluation: # all scores
+    """Scores of predictions; the likeliest genre is the guess, the first one on a tie.
+
+    When examples share tracks, the interval is `cluster_interval`, otherwise Wilson's. Raises `ValueError` on bad input."""
+    proba, y = check_predictions(proba, y, genres)
+    if by not in ('example', 'track'): raise ValueError(f"by must be 'example' or 'track', not {by!r}")
+    if by == 'track': proba, y, track = average_by_track(proba, y, track)
+    guess = proba.argmax(1)
+    names = track_codes(range(len(y)) if track is None else track, len(y))[0]
+    return Evaluation(tuple(genres), confusion_matrix(y, guess, len(genres)), cluster_interval(guess == y, names), by,
+        None if track is None else len(set(names)))
+
+# %% ../nbs/08_evaluation.ipynb #df3b9e10
+def plot_confusion(
+    evaluation: Evaluation, # what `evaluate` returned
+    normalize: bool = False, # True: shares of each row (each truth), in percent; False: counts
+    ax=None, # Axes to draw on; None makes a figure
+) -> plt.Axes: # the Axes
+    "The confusion matrix as a picture: the truth in rows, the guess in columns, genres in the order of `sort_genres`."
+    order = [evaluation.genres.index(genre) for genre in sort_genres(evaluation.genres)]
+    counts = evaluation.confusion[np.ix_(order, order)]
+    cells = 100 * _shares(counts, counts.sum(1, keepdims=True)) if normalize else counts
+    text = np.array([[f'{v:.0f}' if v >= .5 else '' for v in row] for row in cells])
+    names = [genre_title(evaluation.genres[i]) for i in order]
+    if ax is None: _, ax = plt.subplots(figsize=(1.7 + .4 * len(names), 1.6 + .4 * len(names)))
+    sns.heatmap(cells, annot=text, fmt='', cmap='Blues', vmin=0, vmax=100 if normalize else None, linewidths=.5, linecolor='#e4e8ee',
+        square=True, xticklabels=names, yticklabels=names, annot_kws={'size': 9}, cbar=False, ax=ax)
+    ax.set(xlabel='guess', ylabel='truth', title='Share of each row (%)' if normalize else f'Number of {evaluation.by}s')
+    ax.tick_params(length=0)
+    plt.setp(ax.get_yticklabels(), rotation=0)
+    plt.setp(ax.get_xticklabels(), rotation=45, ha='right', rotation_mode='anchor')
+    return ax
+
+
+def plot_confusion_pair(
+    evaluation: Evaluation, # what `evaluate` returned
+) -> np.ndarray: # (2,) Axes
+    "Counts and row shares side by side."
+    k = len(evaluation.genres)
+    _, axes = plt.subplots(1, 2, figsize=(3.4 + .8 * k, 1.6 + .4 * k), layout='constrained')
+    for ax, normalize in zip(axes, (False, True)): plot_confusion(evaluation, normalize, ax)
+    return axes
+
+
+def save_confusion(
+    evaluation: Evaluation, # what `evaluate` returned
+    path, # where to write; the suffix says the format: .png, .svg, .pdf
+) -> Path: # the path
+    "Both confusion matrices as a picture file, written whole or not at all. Raises `ValueError` for a format unknown to matplotlib."
+    figure = plot_confusion_pair(evaluation)[0].figure
+    try:
+        with atomic_path(path) as part: figure.savefig(part, dpi=150)
+    finally: plt.close(figure)
+    return Path(path)
+
+# %% ../nbs/08_evaluation.ipynb #473bb7f9
 def mcnemar_exact(
     only_a: int, # examples that only the first model got right
     only_b: int, # examples that only the second model got right
@@ -285,7 +300,7 @@ def sign_flip_test(
         extreme += int((np.abs(signs @ difference) >= abs(difference.sum())).sum())
     return (extreme + 1) / (n_flips + 1)
 
-# %% ../nbs/08_evaluation.ipynb #277239fb
+# %% ../nbs/08_evaluation.ipynb #3f45e825
 @dataclass(frozen=True)
 class Comparison:
     "A second model (b) against a first one (a) on the same examples."
@@ -323,7 +338,7 @@ def compare_models(
     return Comparison(float(a.mean()), float(b.mean()), float(change.mean()), tuple(np.quantile(drawn, [.025, .975]).tolist()),
         int((a & ~b).sum()), int((b & ~a).sum()), p_value, 'McNemar exact' if alone else 'sign flips of tracks', len(y), by)
 
-# %% ../nbs/08_evaluation.ipynb #94f7d3fc
+# %% ../nbs/08_evaluation.ipynb #26b3df6d
 def reliability(
     proba, # probabilities, (n, k)
     y, # true labels, (n,)
@@ -334,7 +349,8 @@ def reliability(
     if bins < 1: raise ValueError(f'bins must be at least 1, got {bins}')
     table = pd.DataFrame({'confidence': proba.max(1), 'hit': proba.argmax(1) == y})
     step = np.minimum((table['confidence'] * bins).astype(int), bins - 1)
-    table = table.groupby(step.rename('bin')).agg(confidence=('confidence', 'mean'), accuracy=('hit', 'mean'), right=('hit', 'sum'), n=('hit', 'size'))
+    columns = dict(confidence=('confidence', 'mean'), accuracy=('hit', 'mean'), right=('hit', 'sum'), n=('hit', 'size'))
+    table = table.groupby(step.rename('bin')).agg(**columns)
     table['low'], table['high'] = zip(*[wilson_interval(r, n) for r, n in zip(table.pop('right'), table['n'])])
     return table
 
@@ -368,7 +384,7 @@ def plot_reliability(
     ax.legend(loc='upper left')
     return ax
 
-# %% ../nbs/08_evaluation.ipynb #218ec17e
+# %% ../nbs/08_evaluation.ipynb #ffeb7b6a
 def apply_temperature(
     proba, # probabilities, (n, k)
     temperature: float, # above 1: less sure; below 1: more sure
@@ -388,7 +404,7 @@ def fit_temperature(
     loss = lambda log_t: -np.log(apply_temperature(proba, np.exp(log_t))[np.arange(len(y)), y] + 1e-300).mean()
     return float(np.exp(minimize_scalar(loss, bounds=np.log([.05, 20]), method='bounded', options={'xatol': 1e-6}).x))
 
-# %% ../nbs/08_evaluation.ipynb #360bb11d
+# %% ../nbs/08_evaluation.ipynb #9e919e0c
 def top_k_accuracy(
     proba, # probabilities, (n, k)
     y, # true labels, (n,)
@@ -398,3 +414,85 @@ def top_k_accuracy(
     proba, y = check_predictions(proba, y)
     if not 1 <= k <= proba.shape[1]: raise ValueError(f'k must lie between 1 and {proba.shape[1]}, got {k}')
     return float((np.argsort(-proba, axis=1, kind='stable')[:, :k] == y[:, None]).any(1).mean())
+
+# %% ../nbs/08_evaluation.ipynb #f9af6e91
+def balanced_tracks(
+    y, # true labels, (n,)
+    track, # (n,) track names
+    seed: int = 0, # of the shuffle
+) -> np.ndarray: # (tracks,) track codes; every beginning of it is balanced over the genres
+    "All tracks in random order, one genre after the other in turns. Raises `ValueError` on missing names."
+    y = np.asarray(y)
+    codes, names = track_codes(track, len(y))
+    label = y[np.unique(codes, return_index=True)[1]]
+    order = np.random.default_rng(seed).permutation(len(names))
+    turn = pd.Series(label[order]).groupby(label[order]).cumcount().to_numpy()
+    return order[np.argsort(turn, kind='stable')]
+
+
+def learning_curve(
+    train: Callable, # takes indices of examples (m,) and a seed, returns an `Evaluation` on songs kept apart
+    y, # true labels of the training examples, (n,)
+    track, # (n,) track names of the training examples
+    sizes, # numbers of songs to train on
+    seeds=(0, 1, 2), # one curve each: which songs, and the seed handed to `train`
+) -> pd.DataFrame: # one row a training: songs, seed, examples, accuracy, low, high, f1_macro
+    "Scores by number of training songs. Raises `ValueError` for a size that cannot be."
+    codes, names = track_codes(track, len(np.asarray(y)))
+    if not len(sizes) or min(sizes) < 1 or max(sizes) > len(names):
+        raise ValueError(f'sizes must lie between 1 and {len(names)} songs, got {list(sizes)}')
+    rows = []
+    for seed in seeds:
+        order = balanced_tracks(y, track, seed)
+        for size in sizes:
+            chosen = np.flatnonzero(np.isin(codes, order[:size]))
+            scores = train(chosen, seed)
+            rows.append((size, seed, len(chosen), scores.accuracy, *scores.accuracy_interval, scores.f1_macro))
+    return pd.DataFrame(rows, columns=['songs', 'seed', 'examples', 'accuracy', 'low', 'high', 'f1_macro'])
+
+
+def plot_learning_curve(
+    table: pd.DataFrame, # what `learning_curve` returned
+    ax=None, # Axes to draw on; None makes a figure
+) -> plt.Axes: # the Axes
+    "Accuracy by number of training songs: each training a dot, their mean a line."
+    if ax is None: _, ax = plt.subplots(figsize=(5.5, 3.4))
+    ax.plot(table['songs'], table['accuracy'], 'o', color='#88ccee', markersize=5, label='one training')
+    mean = table.groupby('songs')['accuracy'].mean()
+    ax.plot(mean.index, mean, color='#332288', label=f"mean of {table['seed'].nunique()}")
+    ax.set_xscale('log', base=2)
+    ax.set_xticks(mean.index, [f'{size:,}' for size in mean.index]); ax.minorticks_off()
+    ax.set(title='Learning curve', xlabel='training songs', ylabel='accuracy'); ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.legend()
+    return ax
+
+# %% ../nbs/08_evaluation.ipynb #284152c6
+def worst_mistakes(
+    proba, # (n, k), probabilities
+    y, # (n,) true labels
+    genres, # (k,) names in label order
+    names, # (n,) what each example is called: a path or a track
+    n: int = 10, # mistakes to return at most
+) -> pd.DataFrame: # columns example (row of proba), name, truth, guess, confidence, truth_proba; most confident first
+    "The most confident mistakes: where the guess is wrong and its probability highest. Raises `ValueError` on bad input."
+    proba, y = check_predictions(proba, y, genres)
+    names = [str(name) for name in names]
+    if len(names) != len(y): raise ValueError(f'{len(names)} names for {len(y)} examples')
+    if n < 0: raise ValueError(f'n must not be negative, got {n}')
+    guess, confidence = proba.argmax(1), proba.max(1)
+    wrong = np.flatnonzero(guess != y)
+    wrong = wrong[np.argsort(-confidence[wrong], kind='stable')][:n]
+    return pd.DataFrame({'example': wrong, 'name': [names[i] for i in wrong], 'truth': [genres[i] for i in y[wrong]],
+        'guess': [genres[i] for i in guess[wrong]], 'confidence': confidence[wrong], 'truth_proba': proba[wrong, y[wrong]]})
+
+# %% ../nbs/08_evaluation.ipynb #8f90605e
+def report_items(
+    evaluation: Evaluation, # what `evaluate` returned
+) -> list: # items for a section of `html_report`
+    "What a report shows of an evaluation: summary figures, both confusion matrices, scores by genre."
+    low, high = evaluation.accuracy_interval
+    summary = {'accuracy': f'{evaluation.accuracy:.1%}', '95 % interval': f'{low:.1%} to {high:.1%}', 'macro F1': evaluation.f1_macro,
+        f'{evaluation.by}s': evaluation.n}
+    pictures = [(plot_confusion(evaluation), 'Counts: the truth in rows, the guess in columns.'),
+        (plot_confusion(evaluation, normalize=True), 'The same as a share of each true genre.')]
+    return [summary, pictures, (evaluation.per_genre.rename(index=genre_title), 'Scores by genre; 0 where nothing was guessed.')]

@@ -120,7 +120,8 @@ def _block(item, caption=""):
     if isinstance(item, np.ndarray) and item.dtype == object and item.size:
         item = item.flat[0]  # the Axes of one figure
     if hasattr(getattr(item, "figure", item), "savefig"):
-        return "figure", figure_uri(item), caption
+        width, height = getattr(item, "figure", item).get_size_inches()
+        return "figure wide" if width > 1.6 * height else "figure", figure_uri(item), caption
     if hasattr(item, "_repr_html_"):
         return "html", Markup(item._repr_html_()), caption
     raise ValueError(f"a report shows text, tables, figures and HTML, not {type(item).__name__}")
@@ -129,7 +130,7 @@ def _block(item, caption=""):
 def _table(frame):
     "A data frame as head and rows; an index with a name becomes the first column."
     if frame.index.name:
-        frame = frame.reset_index()
+        frame = frame.reset_index(allow_duplicates=True)
     numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
     rows = list(frame.astype(object).itertuples(index=False, name=None))
     return dict(head=[str(name).replace("_", " ") for name in frame.columns], numeric=numeric, rows=rows)

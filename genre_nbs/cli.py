@@ -99,6 +99,31 @@ def corpus(
 
 
 @app.command()
+def prepare(
+    data: Annotated[Path, typer.Argument(help="A folder of genre folders with songs, or a manifest (.csv).")],
+    out: Annotated[Path, typer.Argument(help="Folder to write to; a run that was killed is resumed there.")],
+    kinds: Annotated[str, typer.Option("--as", help="summary, mel, picture, or several with commas.")] = "summary",
+    jobs: Jobs = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
+    as_json: Json = False,
+):
+    """Features for a whole collection: in parallel, cached, resumable. The folders written serve as DATA of train.
+
+    Example: genre-nbs prepare songs features --as summary,picture --jobs 2
+    """
+    import time
+
+    from genre_nbs.prepare import prepare as prepare_all
+
+    start = time.perf_counter()
+    done = prepare_all(data, out, [kind.strip() for kind in kinds.split(",")], jobs, scheduler, sys.stderr.isatty())
+    say_bad(done["bad"])
+    seconds = time.perf_counter() - start
+    text = f"{done['n']} songs in {seconds:.1f} s; written: {', '.join(done['folders'].values())}"
+    emit({**done, "bad": bad_list(done["bad"]), "seconds": round(seconds, 3)}, as_json, text)
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
     recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],
@@ -124,7 +149,7 @@ def train(
         raise ValueError("--valid and --split exclude each other: give one of them")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
-    done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=True, **changes)
+    done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
     path = done.classifier.save(out)
     for side in (done.train, done.valid) if valid is not None else (done.train,):
         say_bad(side.bad)
@@ -150,7 +175,7 @@ def evaluate(
     from genre_nbs.pipeline import judge
 
     classifier = GenreClassifier.load(model)
-    examples = load_examples(data, classifier.representation, classifier.genres, jobs=jobs, progress=True)
+    examples = load_examples(data, classifier.representation, classifier.genres, jobs=jobs, progress=sys.stderr.isatty())
     evaluations = judge(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
     last = list(evaluations.values())[-1]

@@ -1,0 +1,170 @@
+"Preparing a collection: the same bytes however it was run, interrupted or spread out."
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from genre_nbs import prepare as prepare_room
+from genre_nbs.audio import save_audio
+from genre_nbs.datasets import DataError, Representation, load_arrays, load_examples
+from genre_nbs.prepare import picture_names, prepare
+
+KINDS = ("summary", "mel", "picture")
+COMMAND = Path(sys.executable).with_name("genre-nbs")
+
+
+def fingerprint(folder):
+    "Checksum of every file that a run is for; the cache is not."
+    files = sorted(p for p in Path(folder).rglob("*") if p.is_file() and "cache" not in p.relative_to(folder).parts)
+    assert not [p for p in files if p.name.startswith(".")], "half-written files are left"
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tones, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared")
+    return out, prepare(tones, out, KINDS)
+
+
+def test_same_numbers_as_reading_directly(undisturbed, tones):
+    out, done = undisturbed
+    assert done["n"] == 12 and done["computed"] == dict.fromkeys(KINDS, 12) and done["bad"].empty
+    for kind in ("summary", "mel"):
+        direct, prepared = load_examples(tones, Representation(kind)), load_arrays(out / kind)
+        np.testing.assert_array_equal(direct.x, prepared.x)
+        np.testing.assert_array_equal(direct.y, prepared.y)
+        assert list(direct.track) == list(prepared.track) and list(direct.artist) == list(prepared.artist)
+    assert len(load_examples(out / "picture", Representation("picture", channels=1, size=(128, 64)))) == 12
+
+
+def test_second_run_computes_nothing(undisturbed, tones):
+    out, _ = undisturbed
+    before = fingerprint(out)
+    assert prepare(tones, out, KINDS)["computed"] == {} and fingerprint(out) == before
+
+
+def test_renamed_and_added_songs_reuse_the_cache(tones, tmp_path):
+    import shutil
+
+    songs = tmp_path / "songs"
+    shutil.copytree(tones, songs, ignore=shutil.ignore_patterns("manifest.csv"))
+    prepare(songs, tmp_path / "out")
+    (songs / "jazz" / "jazz0.wav").rename(songs / "jazz" / "renamed.wav")
+    save_audio(songs / "jazz" / "new.wav", np.random.default_rng(1).uniform(-0.5, 0.5, 44100).astype(np.float32), 22050)
+    assert prepare(songs, tmp_path / "out")["computed"] == {"summary": 1}
+    assert {"jazz/renamed", "jazz/new"} <= set(load_arrays(tmp_path / "out" / "summary").track)
+
+
+def test_two_processes_give_the_same_bytes(undisturbed, tones, tmp_path):
+    prepare(tones, tmp_path, KINDS, jobs=2)
+    assert fingerprint(tmp_path) == fingerprint(undisturbed[0])
+
+
+def test_bad_files_are_listed_and_the_rest_is_done(tones, tmp_path):
+    import shutil
+
+    songs = tmp_path / "songs"
+    shutil.copytree(tones, songs, ignore=shutil.ignore_patterns("manifest.csv"))
+    (songs / "jazz" / "bad.wav").write_text("no music")
+    save_audio(songs / "blues" / "short.wav", np.ones(100, np.float32) / 2, 22050)
+    done = prepare(songs, tmp_path / "out", ("summary", "picture"))
+    assert done["n"] == 12 and len(done["bad"]) == 2 and len(pd.read_csv(tmp_path / "out" / "bad.csv")) == 2
+
+
+def test_refusals_leave_nothing(tones, tmp_path):
+    with pytest.raises(ValueError, match="'magic'"):
+        prepare(tones, tmp_path / "a", ("magic",))
+    (tmp_path / "bad" / "jazz").mkdir(parents=True)
+    (tmp_path / "bad" / "jazz" / "x.wav").write_bytes(b"")
+    with pytest.raises(DataError, match="is empty"):
+        prepare(tmp_path / "bad", tmp_path / "b")
+    with pytest.raises(ValueError, match="no Dask scheduler|cluster needs"):
+        prepare_room.dask_client("tcp://127.0.0.1:9")
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b" / "summary").exists()
+
+
+def test_track_names_cannot_leave_the_folder():
+    tracks = pd.DataFrame({"genre": ["jazz"] * 5, "track": ["../../etc/x", "jazz/a", "a", "..", "/abs/ü ber"]})
+    names = picture_names(tracks)
+    assert len(set(names)) == 5 and all(Path("out", name).resolve().is_relative_to(Path("out/jazz").resolve()) for name in names)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    "120 short songs: enough work to be killed in the middle of."
+    folder, rng = tmp_path_factory.mktemp("many"), np.random.default_rng(5)
+    for genre in ("blues", "jazz"):
+        for i in range(60):
+            save_audio(folder / genre / f"{i}.wav", (0.2 * rng.standard_normal(5 * 22050)).clip(-1, 1).astype(np.float32), 22050)
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_at_random_points_and_resumed(many, tmp_path):
+    "SIGKILL at ten random points: the end is byte for byte that of an undisturbed run, and nothing is computed twice."
+    prepare(many, tmp_path / "whole", KINDS)
+    chance, out, kills, done_before = random.Random(0), tmp_path / "killed", 0, set()
+    words = [COMMAND, "prepare", many, out, "--as", ",".join(KINDS), "--jobs", "2", "--json"]
+    for _ in range(10):
+        run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        wait_for_more(out / "cache", len(done_before) + chance.randint(1, 30), run)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            kills += 1
+        run.wait()
+        done = {p: p.stat().st_mtime_ns for p in out.glob("cache/*/*/[!.]*")}
+        assert all(done.get(path) == when for path, when in done_before), "a result was computed twice"
+        done_before = set(done.items())
+    last = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert kills >= 5 and sum(last["computed"].values()) == 360 - len(done_before)
+    for half in out.rglob(".*"):
+        half.unlink()
+    assert fingerprint(out) == fingerprint(tmp_path / "whole")
+
+
+def wait_for_more(cache, count, run, patience=60):
+    "Wait until the cache holds `count` results or the run has ended."
+    end = time.monotonic() + patience
+    while time.monotonic() < end and run.poll() is None and len(list(cache.glob("*/*/[!.]*"))) < count:
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_dask_worker_killed_midway(many, tmp_path):
+    "Two Dask workers, one of them killed: the job ends complete, with the same bytes."
+    distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    prepare(many, tmp_path / "whole", KINDS)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        victim = next(iter(cluster.workers.values())).pid
+        words = [COMMAND, "prepare", many, tmp_path / "dask", "--as", ",".join(KINDS), "--scheduler", cluster.scheduler_address]
+        run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_more(tmp_path / "dask" / "cache", 40, run)
+        assert run.poll() is None, "the job ended before the worker could be killed"
+        os.kill(victim, signal.SIGKILL)
+        assert run.wait(timeout=120) == 0
+    for half in (tmp_path / "dask").rglob(".*"):
+        half.unlink()
+    assert fingerprint(tmp_path / "dask") == fingerprint(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_songs(many, tmp_path):
+    "Peak memory of 120 songs against 20 of them, each in a fresh process."
+    few = tmp_path / "few.csv"
+    pd.DataFrame([(many / g / f"{i}.wav", g) for g in ("blues", "jazz") for i in range(10)], columns=["path", "genre"]).to_csv(few, index=False)
+    code = (
+        "import resource, sys; from genre_nbs.prepare import prepare; prepare(sys.argv[1], sys.argv[2], ('summary', 'mel'));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    peaks = [int(subprocess.check_output([sys.executable, "-c", code, data, tmp_path / name])) for name, data in (("a", few), ("b", many))]
+    assert peaks[1] - peaks[0] < 15, peaks  # MiB; the mel windows of the 100 further songs alone are 5 MiB of mapped file

@@ -18,11 +18,13 @@ from genre_nbs.training import (
     OPTIMIZERS,
     SCHEDULES,
     Recipe,
+    Stack,
     Standardize,
     batches,
     copy_weights,
     epoch_seeds,
     fit,
+    fit_many,
     make_optimizer,
     new_network,
     plot_history,
@@ -440,3 +442,63 @@ def test_a_recipe_may_go_without_standardising():
 def test_options_reach_the_optimizer():
     assert make_optimizer(network(), "SGD", 0.1, {"momentum": 0.9}).defaults["momentum"] == 0.9
     assert make_optimizer(network(), "Rprop").defaults["lr"] == OPTIMIZERS["Rprop"](network().parameters()).defaults["lr"]
+
+
+# --- stacks
+
+
+def stackable(seed=0, dropout=0.0):
+    torch.manual_seed(seed)
+    layers = [standardizer(examples().x), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(dropout), nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 3)]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
+def test_each_network_of_a_stack_equals_its_lone_run(name):
+    data, held_out, seeds = examples(), examples(seed=1), [4, 0, 7]
+    settings = {"optimizer": name, "epochs": 3, "device": "cpu", "batch_size": 7, "schedule": "cosine", "label_smoothing": 0.1}
+    stacked, lone = [stackable(seed) for seed in seeds], [stackable(seed) for seed in seeds]
+    histories = fit_many(stacked, data, held_out, seeds=seeds, **settings)
+    for network, twin, seed, history in zip(stacked, lone, seeds, histories, strict=True):
+        expected = fit(twin, data, held_out, seed=seed, **settings)
+        for (key, value), other in zip(network.state_dict().items(), twin.state_dict().values(), strict=True):
+            torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-5, msg=lambda m, key=key: f"{key}: {m}")
+        assert history.best_epoch == expected.best_epoch and not network.training
+        np.testing.assert_allclose(history.table.drop(columns="seconds"), expected.table.drop(columns="seconds"), atol=1e-4)
+    assert not torch.equal(stacked[0][1].weight, stacked[1][1].weight)
+
+
+@pytest.mark.parametrize("gathered", [True, False])
+def test_a_stack_augments_each_network_with_its_own_dice(gathered, monkeypatch):
+    if not gathered:
+        monkeypatch.setattr("genre_nbs.training.GATHER_BYTES", 0)
+    settings = {"augment": cut_at(10**6), "epochs": 2, "device": "cpu"}
+    fit_many(stacked := [stackable(0), stackable(0)], examples(), seeds=[1, 2], **settings)
+    for network, seed in zip(stacked, (1, 2), strict=True):
+        fit(twin := stackable(0), examples(), seed=seed, **settings)
+        torch.testing.assert_close(network[1].weight, twin[1].weight, rtol=1e-4, atol=1e-5)
+
+
+def test_one_network_of_a_stack_diverges_and_the_others_go_on():
+    wild, calm, lone = stackable(0), stackable(1), stackable(1)
+    with torch.no_grad():
+        wild[7].weight.fill_(1e38)
+    before = copy_weights(wild)
+    first, second = fit_many([wild, calm], examples(), examples(seed=1), seeds=[0, 1], epochs=4, optimizer="SGD", lr=0.1, device="cpu")
+    fit(lone, examples(), examples(seed=1), seed=1, epochs=4, optimizer="SGD", lr=0.1, device="cpu")
+    assert first.diverged_at == 1 and len(first.table) == 1 and all(torch.equal(v, before[k]) for k, v in wild.state_dict().items())
+    assert second.diverged_at is None and len(second.table) == 4
+    torch.testing.assert_close(calm[1].weight, lone[1].weight, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_differs_between_the_networks_of_a_stack():
+    torch.manual_seed(0)
+    stack = Stack([stackable(0, 0.5), stackable(0, 0.5)]).train()
+    x = torch.tensor(examples().x).expand(2, -1, -1)
+    assert not torch.equal(*stack(x))
+    assert torch.equal(*stack.eval()(x))
+
+
+def test_only_like_networks_are_stacked():
+    with pytest.raises(ValueError, match="different layers"):
+        fit_many([nn.Sequential(nn.Linear(5, 3)), nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))], examples(), epochs=1, device="cpu")

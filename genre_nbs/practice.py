@@ -12,7 +12,7 @@ __all__ = ['NOTE_NAMES', 'SCALES', 'CHORDS', 'ROMAN', 'STRENGTH', 'SOUNDS', 'VOW
            'put_in_room', 'surface', 'render', 'describe', 'check_sound', 'practice_song', 'corpus_plan',
            'check_corpus', 'claim_folder', 'make_song', 'write_corpus', 'practice_corpus']
 
-# %% ../nbs/02_practice.ipynb #244e547d
+# %% ../nbs/02_practice.ipynb #9285143a
 import json
 import os
 import re
@@ -29,7 +29,7 @@ from .audio import AUDIO_SUFFIXES, save_audio
 from .files import atomic_path, cache_dir
 from .genres import GTZAN_GENRES, canonical_genre
 
-# %% ../nbs/02_practice.ipynb #38f82543
+# %% ../nbs/02_practice.ipynb #c05a4ea1
 NOTE_NAMES = ('C', 'Db', 'D', 'Eb', 'E', 'F', 'Gb', 'G', 'Ab', 'A', 'Bb', 'B')
 SCALES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'dorian': (0, 2, 3, 5, 7, 9, 10),
           'phrygian': (0, 1, 3, 5, 7, 8, 10), 'blues': (0, 3, 5, 6, 7, 10),
@@ -37,7 +37,7 @@ SCALES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'dor
 CHORDS = {'': (0, 4, 7), 'm': (0, 3, 7), '7': (0, 4, 7, 10), 'm7': (0, 3, 7, 10), 'maj7': (0, 4, 7, 11), 'm7b5': (0, 3, 6, 10)}
 ROMAN = {'I': 0, 'II': 2, 'III': 4, 'IV': 5, 'V': 7, 'VI': 9, 'VII': 11}
 
-# %% ../nbs/02_practice.ipynb #7e070b63
+# %% ../nbs/02_practice.ipynb #f4bd63a9
 def chord(
     symbol: str, # Roman numeral, such as 'IV', 'ii7' or 'bVII'; small letters for minor
     tonic: int, # pitch class of the key, 0 (C) to 11 (B)
@@ -47,7 +47,7 @@ def chord(
     quality = quality if 'b5' in quality or numeral.isupper() else 'm' + quality
     return (tonic + ROMAN[numeral.upper()] - len(flat)) % 12, CHORDS['m7b5' if quality == '7b5' else quality]
 
-# %% ../nbs/02_practice.ipynb #03a30027
+# %% ../nbs/02_practice.ipynb #ca2eb446
 def degree(
     token: str, # '1' to '14', with 'b' in front for a semitone lower than major
     tones: tuple, # the chord's semitones above its root
@@ -70,7 +70,7 @@ def pitches(
     if token == 'p': return [base, base + 7, base + 12]
     return [base + degree(d, tones) for d in token.split('+')]
 
-# %% ../nbs/02_practice.ipynb #43cf1a64
+# %% ../nbs/02_practice.ipynb #76f78e6a
 def onsets(
     n: int, # signs in a bar of four beats
     swing: float = .5, # where in a pair the second note stands, 0.5 (straight) to 0.67 (shuffle)
@@ -92,7 +92,7 @@ def strokes(
     "The strokes of one drum in one bar."
     return [(float(beat), STRENGTH[sign]) for beat, sign in zip(onsets(len(pattern), swing), pattern) if sign in STRENGTH]
 
-# %% ../nbs/02_practice.ipynb #953f7526
+# %% ../nbs/02_practice.ipynb #fb4df9ba
 def figure(
     pattern: str, # tokens of `pitches` separated by spaces, bars separated by '|'
     chords: list, # one chord for each bar
@@ -112,7 +112,7 @@ def figure(
             notes += [(4*b + times[i], length, p, strength) for p in pitches(token, harmony, register)]
     return notes
 
-# %% ../nbs/02_practice.ipynb #8872523e
+# %% ../nbs/02_practice.ipynb #4b648dd1
 def walking_bass(
     chords: list, # one chord for each bar
     register: int, # lowest MIDI pitch
@@ -127,7 +127,7 @@ def walking_bass(
         notes += [(4*b + i, .95, int(p), 1. if i % 2 else .9) for i, p in enumerate(line)]
     return notes
 
-# %% ../nbs/02_practice.ipynb #fffd6a51
+# %% ../nbs/02_practice.ipynb #be513e38
 def motif(
     rng: np.random.Generator, # source of the choices
     density: float, # notes a beat
@@ -144,7 +144,7 @@ def motif(
     bar = onsets(4*per_beat, swing)
     return np.concatenate([bar, bar + 4])[chosen], np.round(height - height.mean()).astype(int)
 
-
+# %% ../nbs/02_practice.ipynb #c9238028
 def nearest_tone(
     pitch: int, # MIDI pitch
     harmony: tuple, # root and tones, from `chord`
@@ -153,7 +153,7 @@ def nearest_tone(
     classes = {(harmony[0] + t) % 12 for t in harmony[1]}
     return min((p for p in range(pitch - 3, pitch + 4) if p % 12 in classes), key=lambda p: abs(p - pitch), default=pitch)
 
-
+# %% ../nbs/02_practice.ipynb #02582e9b
 def melody(
     rng: np.random.Generator, # source of the choices
     chords: list, # one chord for each bar
@@ -176,7 +176,7 @@ def melody(
             notes.append((8*block + t, gate*min(end - t, 2.5), pitch, 1. if t % 1 == 0 else .8))
     return notes
 
-# %% ../nbs/02_practice.ipynb #6983f66f
+# %% ../nbs/02_practice.ipynb #d6f2f9a2
 @dataclass(frozen=True)
 class Sound:
     "What makes an instrument sound as it does."
@@ -195,14 +195,14 @@ class Sound:
     drive: float = 0. # overdrive of the amplifier; 0 has none
     cutoff: float = 0. # Hz where the loudspeaker of the amplifier ends; 0 has none
 
-# %% ../nbs/02_practice.ipynb #693faed2
+# %% ../nbs/02_practice.ipynb #d9a31448
 SOUNDS = {
     'acoustic guitar': Sound(-5, decay=2.2, damping=.15, formants=((110, 4), (230, 3), (2500, 2))),
     'steel guitar': Sound(-6, decay=6, damping=.05, attack=.03, vibrato=18, scoop=-1.),
     'banjo': Sound(-2.5, decay=.7, damping=.03, attack=.001, formants=((900, 5), (2800, 4))),
     'clean guitar': Sound(-5, decay=1.6, damping=.08, formants=((400, 3), (2200, 3))),
     'blues guitar': Sound(-5, decay=3, damping=.06, vibrato=18, scoop=-.7, drive=2.5, cutoff=3500),
-    'overdriven guitar': Sound(-5, decay=5, damping=.06, drive=5., cutoff=3800),
+    'overdriven guitar': Sound(-5, decay=3, damping=.08, drive=3.5, cutoff=3800),
     'distorted guitar': Sound(-3, decay=6, damping=.04, drive=16., cutoff=5200),
     'muted guitar': Sound(-3, decay=.35, damping=.25, drive=16., cutoff=4800),
     'lead guitar': Sound(-4, decay=8, damping=.03, vibrato=22, scoop=-.4, drive=9., cutoff=5000),
@@ -215,7 +215,7 @@ SOUNDS = {
     'electric piano': Sound(-12, decay=2.5, damping=.5, formants=((1500, 4),)),
     'vibraphone': Sound(-16, even=.2, decay=3., damping=.4, attack=.003)}
 
-# %% ../nbs/02_practice.ipynb #a84619fc
+# %% ../nbs/02_practice.ipynb #6c367e5d
 SOUNDS |= {
     'organ': Sound(-8, even=.8, attack=.01, vibrato=8),
     'strings': Sound(-7, attack=.09, release=.18, vibrato=10, unison=3, formants=((500, 2), (2800, 3))),
@@ -232,7 +232,7 @@ SOUNDS |= {
     'synth lead': Sound(-5.5, attack=.008, release=.08, vibrato=12, unison=2),
     'synth pad': Sound(-7, attack=.25, release=.4, unison=3)}
 
-# %% ../nbs/02_practice.ipynb #2c1045e7
+# %% ../nbs/02_practice.ipynb #123812ab
 VOWELS = (((730, 0), (1090, -3), (2440, -14)), ((530, 0), (1840, -8), (2480, -12)), ((300, 0), (2240, -12), (3010, -16)),
           ((500, 0), (900, -5), (2500, -20)), ((660, 0), (1720, -7), (2410, -14)))
 SOUNDS |= {
@@ -243,7 +243,7 @@ SOUNDS |= {
     'growl': Sound(-3, attack=.02, release=.06, scoop=-1.5, breath=.7, vowels=True, drive=10., cutoff=5500),
     'choir pad': Sound(-7, attack=.15, release=.3, unison=3, vibrato=14, vowels=True)}
 
-# %% ../nbs/02_practice.ipynb #315fd6ee
+# %% ../nbs/02_practice.ipynb #f5ac3a4a
 def partials(
     hz: float, # frequency of the note
     sound: Sound, # the instrument
@@ -259,7 +259,7 @@ def partials(
     level = level*(lift + (.03 if sound.vowels else 1.))
     return level/np.sqrt((level**2).sum()/2)
 
-# %% ../nbs/02_practice.ipynb #2b6829c1
+# %% ../nbs/02_practice.ipynb #533a6686
 def wavetable(
     level: np.ndarray, # (harmonics,), amplitude
     rates: np.ndarray, # (harmonics,), decay in nepers a second; all 0 for a held tone
@@ -274,7 +274,7 @@ def wavetable(
     spectrum[:, 1:len(level) + 1] = level*np.exp(2j*np.pi*rng.random(len(level)))*np.exp(-np.arange(rows)[:, None]/hz*rates)
     return fft.irfft(spectrum, size, axis=1)*size/2
 
-
+# %% ../nbs/02_practice.ipynb #b4d49811
 def periods(
     n: int, # samples
     hz: float, # frequency of the note
@@ -288,7 +288,7 @@ def periods(
     if sound.scoop: curve = curve + 100*sound.scoop*np.exp(-t/.045)
     return np.cumsum(np.broadcast_to(hz*2**(curve/1200), n))/sr
 
-
+# %% ../nbs/02_practice.ipynb #c53823bd
 def envelope(
     n: int, # samples
     sound: Sound, # the instrument
@@ -301,19 +301,19 @@ def envelope(
     env[n - len(release):] *= release[::-1]**2
     return env
 
-# %% ../nbs/02_practice.ipynb #fad88c43
+# %% ../nbs/02_practice.ipynb #6b19f359
 def read_table(
     table: np.ndarray, # (periods, samples of a period), from `wavetable`
     at: np.ndarray, # (n,), position in periods
 ) -> np.ndarray: # (n,)
     "The table at fractional positions, by linear interpolation; a single period is repeated for ever."
     flat = np.append(table.ravel(), table[-1, 0])
-    at = at % 1 if len(table) == 1 else at
+    if len(table) == 1: at = at - np.floor(at)
     at = np.minimum(at*table.shape[1], flat.size - 1.001)
     i = at.astype(np.intp)
     return flat[i] + (at - i)*(flat[i + 1] - flat[i])
 
-
+# %% ../nbs/02_practice.ipynb #f293937a
 def tone(
     hz: float, # frequency of the note
     seconds: float, # until the release begins
@@ -332,7 +332,7 @@ def tone(
     if sound.breath: y += sound.breath*rng.standard_normal(n)*(1 + 8*np.exp(-np.arange(n)/(.04*sr)))
     return y*envelope(n, sound, sr)
 
-# %% ../nbs/02_practice.ipynb #b3513b8e
+# %% ../nbs/02_practice.ipynb #118187be
 @dataclass(frozen=True)
 class Drum:
     "What makes a drum sound as it does."
@@ -355,7 +355,7 @@ DRUMS = {
     'crash': Drum(0, 0, .1, .8, (3000, 10500), 1.4, .4), 'cowbell': Drum(562, 560, .2, .1, (800, 3000), .05, .3),
     'tambourine': Drum(0, 0, .1, .4, (7000, 10500), .15, .3)}
 
-# %% ../nbs/02_practice.ipynb #c71ce4a7
+# %% ../nbs/02_practice.ipynb #38e3e06c
 def drum_hit(
     drum: Drum, # which one
     sr: int, # sample rate in Hz
@@ -370,7 +370,7 @@ def drum_hit(
     hiss = signal.sosfilt(band, rng.standard_normal(len(t)))*np.exp(-6.9*t/drum.decay)
     return drum.level*(skin + drum.noise*hiss/np.abs(hiss).max())
 
-# %% ../nbs/02_practice.ipynb #f6338148
+# %% ../nbs/02_practice.ipynb #c5ff4896
 @dataclass(frozen=True)
 class Part:
     "One chair in the band."
@@ -384,7 +384,7 @@ class Part:
     chance: float = 1. # share of the artists who have it
     sing: tuple = (1.2, 2, 1.2) # of a melody: notes a beat, grid steps a beat, leap
 
-
+# %% ../nbs/02_practice.ipynb #63248790
 @dataclass(frozen=True)
 class Style:
     "What makes a genre."
@@ -403,16 +403,16 @@ class Style:
     swell: float = 0. # dB of slow dynamics
     crackle: float = 0. # scratches of an old record
 
-
+# %% ../nbs/02_practice.ipynb #8bb0c1b1
 STYLES = {}
 
-# %% ../nbs/02_practice.ipynb #216590c4
+# %% ../nbs/02_practice.ipynb #03d42559
 STYLES['blues'] = Style(
     (66, 128), {'major': ('I7 I7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7', 'I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7'),
                 'minor': ('i7 i7 i7 i7 iv7 iv7 i7 i7 bVI7 V7 i7 V7',)},
     (Part('bass', ('upright bass', 'electric bass'),
           ('1 1 3 3 5 5 6 6 | b7 b7 6 6 5 5 3 3', '1 - 3 - 5 - 6 -', '1 - - 1 5 - 6 5', 'walk'), 28, 0),
-     Part('chords', ('acoustic guitar', 'clean guitar', 'blues guitar'),
+     Part('chords', ('acoustic guitar', 'clean guitar', 'overdriven guitar'),
           ('1+5 1+5 1+6 1+6 1+5 1+5 1+6 1+6', '1+5 1+5 1+6 1+6 1+b7 1+b7 1+6 1+6', '. . c - . . c .'), 40, -4),
      Part('keys', ('piano', 'organ'), ('. c . c . c . c', 'c - - c . . c .', 'c c c c c c c c'), 55, -9, .6, chance=.5),
      Part('voice', ('rough voice', 'soul voice'), (), 55, -1, .9, 'v', .8, (.8, 2, 1.)),
@@ -421,7 +421,7 @@ STYLES['blues'] = Style(
      {'kick': 'x.....x..x..', 'snare': '...x.....x..', 'hat': 'xooxooxooxoo'}, {'kick': 'xxxx', 'brush': '..x...x.'}),
     scale='blues', swing=.66, drumless=.25, drums=-3, level=-18, tilt=-1.2, room=.35, swell=2, crackle=.2)
 
-# %% ../nbs/02_practice.ipynb #cbeb33c2
+# %% ../nbs/02_practice.ipynb #da96e106
 STYLES['classical'] = Style(
     (60, 136), {'major': ('I V I IV I IV V I', 'I vi IV V I ii V I', 'I IV V7 I vi ii V7 I', 'I V vi iii IV I IV V'),
                 'minor': ('i iv V i bVI iv V i', 'i V i iv i iv V i', 'i bVII bIII bVI iv i V V')},
@@ -431,9 +431,9 @@ STYLES['classical'] = Style(
      Part('bass', ('cello',), ('1 - - - - - - -', '1 - - - 5 - - -'), 36, -6, 1., chance=.6),
      Part('melody', ('piano', 'violin', 'flute', 'violin', 'clarinet'), (), 69, 0, .98, sing=(1.4, 2, 1.1)),
      Part('answer', ('flute', 'violin', 'piano'), (), 74, -3, .95, 'cs', .6, (2.2, 4, .9))),
-    drumless=1., level=-27, tilt=-2, room=1.3, swell=7)
+    drumless=1., level=-26, tilt=-1.6, room=1.3, swell=7)
 
-# %% ../nbs/02_practice.ipynb #0e12dd3a
+# %% ../nbs/02_practice.ipynb #461b98c4
 STYLES['country'] = Style(
     (92, 138), {'major': ('I I IV I I I V V', 'I IV I V I IV V I', 'I V IV I I V IV V', 'I I IV IV V V I I', 'vi IV I V IV I V V')},
     (Part('bass', ('upright bass', 'electric bass'), ('1 - 5 -', '1 - 5 - | 1 - 5 6', '1 . 5 .'), 28, 0, .8),
@@ -447,7 +447,7 @@ STYLES['country'] = Style(
      {'kick': 'x.....x.x.......', 'snare': '....X.......X...', 'hat': 'x.x.x.x.x.x.x.x.'}),
     scale='major pentatonic', drumless=.15, drums=-4, level=-15, tilt=.3, room=.25)
 
-# %% ../nbs/02_practice.ipynb #4b03ad8a
+# %% ../nbs/02_practice.ipynb #43789da3
 STYLES['disco'] = Style(
     (110, 130), {'minor': ('i7 i7 iv7 iv7', 'i bVII bVI V', 'i7 IV7 i7 IV7', 'i bVI bVII i'),
                  'major': ('ii7 V7 Imaj7 vi7', 'I vi ii V', 'Imaj7 iii7 IVmaj7 V')},
@@ -463,7 +463,7 @@ STYLES['disco'] = Style(
      {'kick': 'x...x...x...x...', 'snare': '....x.......x...', 'open': '..x...x...x...x.', 'hat': 'x...x...x...x...', 'cowbell': 'x.....x...x.....'}),
     fills=True, drums=1, level=-16, tilt=.8, room=.35)
 
-# %% ../nbs/02_practice.ipynb #f0272bd0
+# %% ../nbs/02_practice.ipynb #fafc12d2
 STYLES['hiphop'] = Style(
     (82, 104), {'minor': ('i7 iv7', 'i7 bVI', 'i bVII bVI V', 'i i i bVI'), 'dorian': ('i7 IV7', 'i7 i7 IV7 IV7')},
     (Part('bass', ('sub bass', 'sub bass', 'electric bass'),
@@ -481,7 +481,7 @@ STYLES['hiphop'] = Style(
      {'sub kick': 'x..x......x.....', 'snare': '....X.......X..o', 'shaker': 'xoxoxoxoxoxoxoxo', 'open': '..............x.'}),
     scale='minor pentatonic', swing=.58, drums=3, level=-15, tilt=-.3, room=.15, crackle=.8)
 
-# %% ../nbs/02_practice.ipynb #2a24807f
+# %% ../nbs/02_practice.ipynb #b000f136
 STYLES['jazz'] = Style(
     (104, 210), {'major': ('ii7 V7 Imaj7 vi7', 'ii7 V7 Imaj7 Imaj7 ii7 V7 Imaj7 VI7', 'Imaj7 vi7 ii7 V7 iii7 VI7 ii7 V7'),
                  'minor': ('ii7b5 V7 i7 i7', 'i7 iv7 ii7b5 V7', 'i7 i7 iv7 iv7 ii7b5 V7 i7 V7')},
@@ -492,9 +492,9 @@ STYLES['jazz'] = Style(
      Part('solo', ('saxophone', 'trumpet', 'vibraphone', 'piano', 'clarinet'), (), 64, 0, .9, 'is', 1., (1.8, 2, 1.5))),
     ({'ride': 'x.xox.xo', 'pedal': '..x...x.', 'kick': 'o...o...'}, {'ride': 'x.xox.xo', 'pedal': '..x...x.', 'snare': '...o...o'},
      {'brush': 'xoxoxoxo', 'pedal': '..x...x.'}),
-    swing=.65, drumless=.25, drums=-10, level=-23, tilt=-2.6, room=.5, swell=4, crackle=.1)
+    swing=.65, drumless=.2, drums=-8, level=-22, tilt=-1.8, room=.5, swell=4, crackle=.1)
 
-# %% ../nbs/02_practice.ipynb #5200dc6b
+# %% ../nbs/02_practice.ipynb #bd3a6265
 STYLES['metal'] = Style(
     (110, 190), {'minor': ('i i bVI bVII', 'i bVI bIII bVII', 'i i i bVI'), 'phrygian': ('i bII i bVI', 'i i bII bIII')},
     (Part('bass', ('picked bass',), ('1 1 1 1 1 1 1 1', '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'), 28, -2),
@@ -508,9 +508,9 @@ STYLES['metal'] = Style(
      {'kick': 'x.xxx.xxx.xxx.xx', 'snare': '....X.......X...', 'ride': 'x.x.x.x.x.x.x.x.'},
      {'kick': 'x...x...x...x...', 'snare': '..X...X...X...X.', 'hat': 'x.x.x.x.x.x.x.x.'},
      {'kick': 'x..x..x.x..x..x.', 'snare': '........X.......', 'crash': 'x...x...x...x...'}),
-    fills=True, drums=0, level=-18, tilt=.9, room=.25)
+    fills=True, drums=0, level=-17, tilt=.7, room=.25)
 
-# %% ../nbs/02_practice.ipynb #c05242ca
+# %% ../nbs/02_practice.ipynb #0e84366a
 STYLES['pop'] = Style(
     (92, 130), {'major': ('I V vi IV', 'vi IV I V', 'I vi IV V', 'IV I V vi', 'I IV vi V')},
     (Part('bass', ('synth bass', 'electric bass'), ('1 1 1 1 1 1 1 1', '1 - - 1 - - 1 -', '1 . . 1 . . 1 . 1 . . . 5 . 1 .'), 28, 0, .9),
@@ -522,23 +522,23 @@ STYLES['pop'] = Style(
     ({'kick': 'x.......x.x.....', 'clap': '....x.......x...', 'hat': 'x.x.x.x.x.x.x.x.'},
      {'kick': 'x...x...x...x...', 'clap': '....X.......X...', 'shaker': 'xoxoxoxoxoxoxoxo'},
      {'kick': 'x.....x...x.....', 'snare': '....X.......X...', 'hat': 'xoxoxoxoxoxoxoxo', 'tambourine': '....x.......x...'}),
-    fills=True, drums=1, level=-14, tilt=1., room=.4)
+    fills=True, drums=1, level=-14, tilt=1., room=.4, swell=2)
 
-# %% ../nbs/02_practice.ipynb #3efdbf94
+# %% ../nbs/02_practice.ipynb #d3c7e0b0
 STYLES['reggae'] = Style(
     (66, 88), {'major': ('I IV I IV', 'I V vi IV', 'I ii IV I'), 'minor': ('i iv i iv', 'i bVII i bVII', 'i iv bVII i'), 'dorian': ('i IV i IV',)},
     (Part('bass', ('electric bass', 'sub bass'),
           ('. . 1 1 3 - 5 - | 1 - . 5 - 6 5 -', '1 - . 1 . 3 5 - | . . 8 - 5 - 3 -', '1 - 1 . 5 - . 3 | 1 - - . . . 5 3', '1 . . 1 5 . . 5'), 28, 4, .9),
      Part('skank', ('clean guitar', 'piano', 'organ'), ('. c . c . c . c', '. . c . . . c . . . c . . . c c'), 57, -2, .35),
      Part('bubble', ('organ',), ('. . c c . . c . . . c c . . c .', '. c c . . c c . . c c . . c c .'), 52, -8, .5, chance=.7),
-     Part('voice', ('voice', 'soul voice'), (), 59, 1, .95, 'vc', 1., (1.2, 4, 1.)),
+     Part('voice', ('voice', 'soul voice'), (), 59, 1, .95, 'vc', 1., (1.5, 4, 1.3)),
      Part('solo', ('harmonica', 'trumpet', 'brass', 'clean guitar', 'organ'), (), 67, -2, .9, 'is', 1., (1.1, 2, 1.2))),
     ({'kick': '....x.......x...', 'rim': '....X.......X...', 'hat': 'x.x.x.x.x.x.x.x.'},
      {'kick': 'x...x...x...x...', 'rim': '....X.......X...', 'hat': 'x.xxx.x.x.xxx.x.'},
      {'kick': '....x.......x...', 'snare': '....X......oX...', 'hat': 'x.oxx.oxx.oxx.ox', 'rim': '...x..x.........'}),
     fills=True, swing=.56, drums=-1, level=-20, tilt=-1., room=.5, crackle=.1)
 
-# %% ../nbs/02_practice.ipynb #e0a783e5
+# %% ../nbs/02_practice.ipynb #98ca8b62
 STYLES['rock'] = Style(
     (100, 150), {'major': ('I bVII IV I', 'I IV V IV', 'I I IV V', 'I V IV IV'), 'minor': ('i bVI bVII i', 'i bVII bVI bVII', 'i bIII bVII iv')},
     (Part('bass', ('picked bass', 'electric bass'), ('1 1 1 1 1 1 1 1', '1 - - 1 1 - 5 b7', '1 . 1 1 . 1 1 .'), 28, 0, .9),
@@ -553,9 +553,9 @@ STYLES['rock'] = Style(
      {'kick': 'x.......x.......', 'snare': '....X.......X...', 'ride': 'x.x.x.x.x.x.x.x.'},
      {'kick': 'x..x..x...x.....', 'snare': '....X..o....X...', 'open': 'x...x...x...x...'},
      {'kick': 'x.x...x.x.x...x.', 'snare': '....X.......X...', 'hat': 'x.x.x.x.x.x.x.x.', 'cowbell': 'x...x...x...x...'}),
-    scale='minor pentatonic', fills=True, drums=0, level=-16, tilt=-.9, room=.35)
+    scale='minor pentatonic', fills=True, drums=1, level=-16, tilt=-.9, room=.35, swell=2.5)
 
-# %% ../nbs/02_practice.ipynb #cdc990d3
+# %% ../nbs/02_practice.ipynb #4c5cf06c
 @dataclass(frozen=True)
 class Mix:
     "The sound of a recording."
@@ -571,19 +571,19 @@ class Mix:
     loose: float # how unsteady the players are, seconds
     drums: float # level of the drums, dB
 
-
+# %% ../nbs/02_practice.ipynb #1ed9f625
 def make_mix(
     style: Style, # the genre
     rng: np.random.Generator, # source of the habits
 ) -> Mix:
     "A studio for one artist."
-    return Mix(tilt=style.tilt + rng.normal(0, .8), low_cut=rng.uniform(25, 110), high_cut=10**rng.uniform(3.65, 4.04),
-               peaks=tuple((rng.uniform(150, 5000), rng.normal(0, 3)) for _ in range(3)),
+    return Mix(tilt=style.tilt + rng.normal(0, .7), low_cut=rng.uniform(25, 110), high_cut=10**rng.uniform(3.65, 4.04),
+               peaks=tuple((rng.uniform(150, 5000), rng.normal(0, 2.5)) for _ in range(3)),
                room=style.room*rng.uniform(.5, 1.8), wet=rng.uniform(.08, .3), level=style.level + rng.normal(0, 2.5),
                hiss=rng.uniform(-75, -50), crackle=style.crackle*rng.uniform(0, 2), loose=rng.uniform(.002, .012),
                drums=style.drums + rng.normal(0, 2))
 
-# %% ../nbs/02_practice.ipynb #81505da2
+# %% ../nbs/02_practice.ipynb #dcd6cc7e
 @dataclass(frozen=True)
 class Player:
     "A chair in the band, taken."
@@ -593,7 +593,7 @@ class Player:
     patterns: tuple # the figures that the player likes
     level: float # dB in the mix
 
-
+# %% ../nbs/02_practice.ipynb #933c0e88
 def some(
     rng: np.random.Generator, # source of the choice
     options: tuple, # what there is
@@ -602,7 +602,7 @@ def some(
     "A random few."
     return tuple(options[i] for i in sorted(rng.permutation(len(options))[:most]))
 
-
+# %% ../nbs/02_practice.ipynb #6eb05634
 def make_player(
     part: Part, # the chair
     rng: np.random.Generator, # source of the habits
@@ -614,7 +614,7 @@ def make_player(
     sound = replace(own, slope=own.slope + slope, decay=own.decay*decay, vibrato=own.vibrato*vibrato, drive=own.drive*drive)
     return Player(part, name, sound, some(rng, part.patterns, 2), part.level + rng.normal(0, 1.5))
 
-
+# %% ../nbs/02_practice.ipynb #3a768eba
 def make_kit(
     rng: np.random.Generator, # source of the habits
 ) -> dict: # drum name -> Drum
@@ -623,10 +623,10 @@ def make_kit(
     return {name: replace(d, high=d.high*tune, low=d.low*tune, ring=d.ring*ring, decay=d.decay*ring, band=(d.band[0]*bright, d.band[1]*bright))
             for name, d in DRUMS.items()}
 
-# %% ../nbs/02_practice.ipynb #ad8e8e6a
+# %% ../nbs/02_practice.ipynb #08375004
 RESERVED_ARTISTS = range(900, 1000) # kept out of every corpus, for songs that nobody may have trained on
 
-
+# %% ../nbs/02_practice.ipynb #fa723a6d
 @dataclass(frozen=True)
 class Artist:
     "The habits that an artist's songs share."
@@ -642,7 +642,7 @@ class Artist:
     kit: dict # drum name -> Drum
     mix: Mix # the recording
 
-
+# %% ../nbs/02_practice.ipynb #1c108b3f
 def make_artist(
     genre: str, # one of the ten, in any spelling
     index: int = 0, # number of the artist
@@ -658,7 +658,7 @@ def make_artist(
                   () if rng.random() < style.drumless else some(rng, style.grooves, 2),
                   tuple(make_player(part, rng) for part in style.parts if rng.random() < part.chance), make_kit(rng), make_mix(style, rng))
 
-# %% ../nbs/02_practice.ipynb #2d70a1c3
+# %% ../nbs/02_practice.ipynb #04bbc072
 def known_genre(
     genre: str, # a genre in any spelling
 ) -> str: # one of `GTZAN_GENRES`
@@ -679,7 +679,7 @@ def whole_number(
         raise ValueError(f'{name} must be a whole number ' + (f'from {least} to {most}' if most < 2**63 - 1 else f'of at least {least}') + f', got {value!r}')
     return int(value)
 
-# %% ../nbs/02_practice.ipynb #1011d03b
+# %% ../nbs/02_practice.ipynb #26b88170
 def form(
     bars: int, # how many are needed
     unit: int, # bars of a section, 8 or 12
@@ -695,7 +695,7 @@ def form(
         start += plan[-1][2]
     return plan
 
-# %% ../nbs/02_practice.ipynb #c8318ec0
+# %% ../nbs/02_practice.ipynb #5b6a8ac0
 @dataclass
 class Score:
     "A song on paper."
@@ -706,7 +706,7 @@ class Score:
     notes: dict # role -> notes (start, length, pitch, strength), in beats
     hits: list # drum strokes (beat, drum, strength)
 
-
+# %% ../nbs/02_practice.ipynb #9eb22fbb
 def play_drums(
     groove: dict, # drum -> one bar
     bars: int, # length of the section
@@ -720,7 +720,7 @@ def play_drums(
     roll = [(end + i/4, drum, .5 + .15*i) for i, drum in enumerate(('snare', 'snare', 'tom', 'tom'))]
     return [(0., 'crash', .8)] + [hit for hit in hits if hit[0] < end] + roll
 
-# %% ../nbs/02_practice.ipynb #d1709a11
+# %% ../nbs/02_practice.ipynb #2b33625f
 def play_part(
     player: Player, # who plays
     letter: str, # section
@@ -738,7 +738,7 @@ def play_part(
     scale = {(tonality[0] + step) % 12 for step in SCALES[tonality[1]]}
     return melody(rng, chords, scale, part.register, *part.sing, swing, part.gate)
 
-
+# %% ../nbs/02_practice.ipynb #c7010c66
 def melody_scale(
     style: Style, # the genre
     scale: str, # of the song
@@ -746,7 +746,7 @@ def melody_scale(
     "What melodies are made of: rock in a major key takes the major pentatonic."
     return 'major pentatonic' if (style.scale, scale) == ('minor pentatonic', 'major') else style.scale or scale
 
-
+# %% ../nbs/02_practice.ipynb #e11d2980
 def compose(
     artist: Artist, # who writes
     song: int, # number of the song
@@ -772,7 +772,7 @@ def compose(
         score.hits += [(4*start + t, *rest) for t, *rest in play_drums(grooves[kind], bars, artist.swing, style.fills)]
     return score
 
-# %% ../nbs/02_practice.ipynb #3ceb607a
+# %% ../nbs/02_practice.ipynb #8757ec4e
 def add(
     track: np.ndarray, # (samples,), changed in place
     wave: np.ndarray, # (samples of the note,)
@@ -785,7 +785,7 @@ def add(
     wave = wave[:max(0, len(track) - first)]
     track[first:first + len(wave)] += gain*wave
 
-
+# %% ../nbs/02_practice.ipynb #a31a9d4e
 def render_part(
     notes: list, # of one player
     player: Player, # who plays
@@ -806,7 +806,7 @@ def render_part(
         add(track, cache[key], start*beat + late[i], strength*touch[i]*10**(swell(start)/20), sr)
     return track
 
-
+# %% ../nbs/02_practice.ipynb #b67e663a
 def render_drums(
     hits: list, # strokes: (beat, drum, strength)
     kit: dict, # drum name -> Drum
@@ -823,7 +823,7 @@ def render_drums(
     for (t, drum, strength), lag in zip(hits, late): add(track, cache[drum], t*beat + lag, strength, sr)
     return track
 
-# %% ../nbs/02_practice.ipynb #325857d6
+# %% ../nbs/02_practice.ipynb #15a57fd3
 def even_out(
     track: np.ndarray, # waveform, (n,)
 ) -> np.ndarray: # waveform, RMS 1 where something sounds
@@ -843,7 +843,7 @@ def amplify(
     low_pass = signal.butter(2, min(sound.cutoff, .45*sr), fs=sr, output='sos')
     return even_out(signal.sosfilt(low_pass, np.tanh(.6*sound.drive*track)))
 
-# %% ../nbs/02_practice.ipynb #889ef9c7
+# %% ../nbs/02_practice.ipynb #d4083430
 def equaliser(
     f: np.ndarray, # frequencies in Hz
     mix: Mix, # the recording
@@ -853,7 +853,7 @@ def equaliser(
     db = mix.tilt*np.clip(np.log2(f/700), -4, 4) + sum(gain/(1 + (4*np.log2(f/hz))**2) for hz, gain in mix.peaks)
     return 10**(db/20)/np.sqrt((1 + (mix.low_cut/f)**6)*(1 + (f/mix.high_cut)**8))
 
-
+# %% ../nbs/02_practice.ipynb #5343d7fd
 def put_in_room(
     y: np.ndarray, # waveform, (n,)
     mix: Mix, # the recording
@@ -868,7 +868,7 @@ def put_in_room(
     echo = fft.rfft(echo/np.sqrt((echo**2).sum()), size)*f/(f + 250)
     return fft.irfft(fft.rfft(y, size)*equaliser(f, mix)*(1 + 2*mix.wet*echo), size)[:len(y)]
 
-
+# %% ../nbs/02_practice.ipynb #142ce18a
 def surface(
     n: int, # samples
     mix: Mix, # the recording
@@ -881,7 +881,7 @@ def surface(
     noise[clicks] += .1*rng.standard_normal(len(clicks))*rng.random(len(clicks))
     return noise
 
-# %% ../nbs/02_practice.ipynb #85944b64
+# %% ../nbs/02_practice.ipynb #4f8548ec
 def render(
     artist: Artist, # who plays
     score: Score, # what
@@ -890,12 +890,12 @@ def render(
 ) -> np.ndarray: # waveform, (samples,), float32 in [-1, 1]
     "Play a score."
     rng, n, beat = np.random.default_rng((*score.seed, 1)), round(seconds*sr), 60/score.tempo
-    mix = replace(artist.mix, tilt=artist.mix.tilt + rng.normal(0, .5), level=artist.mix.level + rng.normal(0, 1.5))
+    mix = replace(artist.mix, tilt=artist.mix.tilt + rng.normal(0, .7), level=artist.mix.level + rng.normal(0, 2))
     depth, phase, y = STYLES[artist.genre].swell, rng.uniform(0, 2*np.pi), np.zeros(n)
     def swell(beats): return depth*np.sin(2*np.pi*beats/32 + phase)
     for p in artist.players:
         track = render_part(score.notes[p.part.role], p, beat, n, mix, swell, sr, rng)
-        y += 10**((p.level + rng.normal(0, 1))/20)*amplify(track, p.sound, sr)
+        y += 10**((p.level + rng.normal(0, 2))/20)*amplify(track, p.sound, sr)
     y += 10**(mix.drums/20)*even_out(render_drums(score.hits, artist.kit, beat, n, mix, sr, rng))
     y = put_in_room(y, mix, sr, rng)
     y = np.tanh(1.1*y/y.std()*10**(mix.level/20))/1.1 + surface(n, mix, sr, rng)
@@ -903,7 +903,7 @@ def render(
     y[n - fade:] *= np.linspace(1, 0, fade)
     return np.clip(y, -.99, .99).astype(np.float32)
 
-# %% ../nbs/02_practice.ipynb #6e6b5425
+# %% ../nbs/02_practice.ipynb #499ef73a
 def describe(
     artist: Artist, # who plays
     score: Score, # what
@@ -913,7 +913,7 @@ def describe(
     return dict(genre=artist.genre, artist=artist.name, tempo=score.tempo, key=f'{NOTE_NAMES[score.tonic]} {score.scale}',
                 instruments=', '.join(sorted(names)))
 
-
+# %% ../nbs/02_practice.ipynb #5d516792
 def check_sound(
     seconds: float, # length of a song
     sr: int, # sample rate in Hz
@@ -922,7 +922,7 @@ def check_sound(
     if not 1 <= seconds <= 3600: raise ValueError(f'seconds must be from 1 to 3600, got {seconds!r}')
     whole_number('sr', sr, 8000, 192000)
 
-
+# %% ../nbs/02_practice.ipynb #44baf9fc
 def practice_song(
     genre: str, # one of the ten, in any spelling
     artist: int = 0, # number of the artist
@@ -937,10 +937,10 @@ def practice_song(
     score = compose(who, song, seconds)
     return render(who, score, seconds, sr), describe(who, score)
 
-# %% ../nbs/02_practice.ipynb #ab927702
-RULES = 1 # raise this when the same seed begins to give other music: caches of older music are then left alone
+# %% ../nbs/02_practice.ipynb #4d1e9271
+RULES = 2 # raise this when the same seed begins to give other music: caches of older music are then left alone
 
-
+# %% ../nbs/02_practice.ipynb #6dfb5ddf
 def corpus_plan(
     songs_per_genre: int, # how many songs of each genre
     artists_per_genre: int, # how many artists share them
@@ -951,7 +951,7 @@ def corpus_plan(
     return [(f'{genre}/{genre}-{i:05d}{suffix}', genre, f'{genre}-{i:05d}', i % artists_per_genre, i//artists_per_genre)
             for genre in genres for i in range(songs_per_genre)]
 
-
+# %% ../nbs/02_practice.ipynb #0b109752
 def check_corpus(
     songs_per_genre: int, # at least 1
     seconds: float, # 1 to 3600
@@ -971,7 +971,7 @@ def check_corpus(
     if suffix not in AUDIO_SUFFIXES: raise ValueError(f"suffix must be one of {', '.join(AUDIO_SUFFIXES)}, got {suffix!r}")
     return names
 
-# %% ../nbs/02_practice.ipynb #81aeeb6e
+# %% ../nbs/02_practice.ipynb #d2022f94
 def claim_folder(
     out: Path, # folder for a corpus
     settings: dict, # what its songs depend on
@@ -987,7 +987,7 @@ def claim_folder(
     for half in out.glob('*/.*'): # left behind by a process that was killed
         if time.time() - half.stat().st_mtime > 60: half.unlink(missing_ok=True)
 
-
+# %% ../nbs/02_practice.ipynb #fcbf9dfa
 def make_song(
     out: Path, # folder of the corpus
     row: tuple, # of `corpus_plan`
@@ -1003,7 +1003,7 @@ def make_song(
     truth = describe(who, score)
     return dict(path=path, genre=truth.pop('genre'), track=track, **truth)
 
-
+# %% ../nbs/02_practice.ipynb #9601e5ea
 def write_corpus(
     out, # folder to write to; it is made if missing, and must be empty or hold a part of this corpus
     songs_per_genre: int = 10, # how many songs of each genre
@@ -1028,7 +1028,7 @@ def write_corpus(
     with atomic_path(out/'manifest.csv') as part: tracks.to_csv(part, index=False, lineterminator='\n')
     return tracks.assign(path=[str(out/path) for path in tracks.path])
 
-# %% ../nbs/02_practice.ipynb #abdf1a29
+# %% ../nbs/02_practice.ipynb #ea13c392
 def practice_corpus(
     songs_per_genre: int = 10, # how many songs of each genre
     seconds: float = 30., # length of a song, 1 to 3600

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 parser = ConfigParser(delimiters=["="])
 parser.read(HERE / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
-EXTRAS = ("app", "cluster", "bench", "dev")
+EXTRAS = ("app", "cluster", "kaggle", "bench", "dev")
 STATUS = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 MINORS = range(int(cfg["min_python"].split(".")[1]), 14)
 
@@ -41,6 +41,6 @@ setup(
     # The notebooks travel inside the wheel as genre_nbs/course, for `genre-nbs lab`.
     packages=["genre_nbs", "genre_nbs.course"],
     package_dir={"genre_nbs.course": "nbs"},
-    package_data={"genre_nbs": ["templates/*.html"], "genre_nbs.course": ["*.ipynb"]},
+    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], "genre_nbs.course": ["*.ipynb"]},
     zip_safe=False,
 )

@@ -1,0 +1,367 @@
+"Downloads and archives, against a real HTTP server on this machine and archives made to do harm."
+
+import gzip
+import hashlib
+import io
+import os
+import struct
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from genre_nbs import downloads
+from genre_nbs.downloads import ArchiveError, DownloadError, extract, extracted, fetch
+
+BODY = np.random.default_rng(0).bytes(300_000)
+SUM = hashlib.sha256(BODY).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    "Serves BODY with ranges; the server's attributes say how it misbehaves."
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        if server.statuses:
+            self.send_error(server.statuses.pop(0))
+            return
+        start, tag = 0, server.tag
+        if server.ranges and self.headers.get("Range") and (not tag or self.headers.get("If-Range") == tag):
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        if start >= len(server.body) and start:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        rest = server.body[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+        if tag:
+            self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        cut = server.cuts.pop(0) if server.cuts else None
+        if server.stall:
+            threading.Event().wait(server.stall)
+        self.wfile.write(rest[:cut])
+        if cut is not None:
+            self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.body, server.tag, server.ranges, server.stall = BODY, '"one"', True, 0
+    server.asked, server.cuts, server.statuses = [], [], []
+    server.url = f"http://127.0.0.1:{server.server_port}/songs.bin"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def leftovers(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_fetch_is_done_once(server, tmp_path):
+    path = fetch(server.url, tmp_path / "in" / "songs.bin", SUM, len(BODY), wait=0)
+    assert path.read_bytes() == BODY and leftovers(path.parent) == ["songs.bin"]
+    fetch(server.url, path, SUM, wait=0)
+    assert server.asked == [None]
+
+
+def test_a_cut_off_download_goes_on_where_it_stopped(server, tmp_path):
+    server.cuts = [100_000, 100_000]
+    path = fetch(server.url, tmp_path / "in" / "songs.bin", SUM, wait=0)
+    assert path.read_bytes() == BODY
+    assert server.asked == [None, "bytes=65536-", "bytes=131072-"]  # whole pieces of 64 KiB are kept
+    assert leftovers(path.parent) == ["songs.bin"]
+
+
+def test_a_later_run_goes_on_with_what_an_earlier_one_left(server, tmp_path):
+    server.cuts = [70_000]
+    with pytest.raises(DownloadError, match="failed 1 times; what came is kept"):
+        fetch(server.url, tmp_path / "in" / "songs.bin", SUM, tries=1, wait=0)
+    assert leftovers(tmp_path / "in") == [".songs.bin.part", ".songs.bin.part.json"]
+    path = fetch(server.url, tmp_path / "in" / "songs.bin", SUM, wait=0)
+    assert path.read_bytes() == BODY and server.asked[-1] == "bytes=65536-"
+
+
+def test_a_part_that_is_complete_already_is_used(server, tmp_path):
+    server.cuts = [70_000]
+    with pytest.raises(DownloadError):
+        fetch(server.url, tmp_path / "songs.bin", SUM, tries=1, wait=0)
+    (tmp_path / ".songs.bin.part").write_bytes(BODY)
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+    assert server.asked == [None, "bytes=300000-"]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
+    server.cuts = [70_000]
+    with pytest.raises(DownloadError):
+        fetch(server.url, tmp_path / "songs.bin", tries=1, wait=0)
+    server.body, server.tag = BODY[::-1], '"two"'
+    assert fetch(server.url, tmp_path / "songs.bin", wait=0).read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize("tag, ranges", [(None, True), ('W/"weak"', True), ('"one"', False)])
+def test_without_a_firm_tag_or_ranges_it_begins_again(server, tmp_path, tag, ranges):
+    server.tag, server.ranges, server.cuts = tag, ranges, [70_000]
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+
+
+def test_wrong_checksum_leaves_nothing(server, tmp_path):
+    with pytest.raises(DownloadError, match="has not the checksum"):
+        fetch(server.url, tmp_path / "in" / "songs.bin", "0" * 64, wait=0)
+    assert leftovers(tmp_path / "in") == []
+
+
+def test_a_damaged_file_on_disk_is_fetched_again(server, tmp_path):
+    (tmp_path / "songs.bin").write_bytes(b"old")
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+
+
+def test_wrong_length_is_refused_before_the_body(server, tmp_path):
+    with pytest.raises(DownloadError, match="is 300000 bytes long, expected 299999"):
+        fetch(server.url, tmp_path / "in" / "songs.bin", size=299_999, wait=0)
+    assert leftovers(tmp_path / "in") == []
+
+
+def test_refusals_and_busy_servers(server, tmp_path):
+    server.statuses = [404]
+    with pytest.raises(DownloadError, match="answered 404"):
+        fetch(server.url, tmp_path / "songs.bin", wait=0)
+    assert len(server.asked) == 1  # a refusal is not asked again
+    server.statuses = [503, 429]
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+
+
+def test_a_silent_server_is_given_up(server, tmp_path):
+    server.stall = 1.5
+    with pytest.raises(DownloadError, match="failed 2 times"):
+        fetch(server.url, tmp_path / "songs.bin", timeout=0.2, tries=2, wait=0)
+
+
+def test_only_web_addresses(tmp_path):
+    for url in ("file:///etc/passwd", "ftp://example.org/x", "songs.bin"):
+        with pytest.raises(DownloadError, match="not a web address"):
+            fetch(url, tmp_path / "x")
+
+
+def test_two_at_once_share_one_download(server, tmp_path):
+    threads = [threading.Thread(target=fetch, args=(server.url, tmp_path / "songs.bin", SUM)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.asked == [None] and (tmp_path / "songs.bin").read_bytes() == BODY
+
+
+# ---- archives
+
+
+def tar(path, members, mode="w:gz"):
+    "A tar archive of (name, content or TarInfo) pairs."
+    with tarfile.open(path, mode) as archive:
+        for name, content in members:
+            if isinstance(content, bytes):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            else:
+                content.name = name
+                archive.addfile(content)
+    return path
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def special(kind, target=""):
+    info = tarfile.TarInfo()
+    info.type, info.linkname = kind, target
+    return info
+
+
+GOOD = [("genres/blues/blues.00000.wav", b"a" * 5000), ("genres/rock/rock.00000.wav", BODY)]
+
+
+@pytest.mark.parametrize("name, mode", [("a.tar.gz", "w:gz"), ("a.tar", "w"), ("a.tar.bz2", "w:bz2"), ("a.tar.xz", "w:xz"), ("a.zip", None)])
+def test_good_archives(tmp_path, name, mode):
+    archive = tar(tmp_path / name, GOOD, mode) if mode else zipped(tmp_path / name, GOOD)
+    folder = extract(archive, tmp_path / "out")
+    assert {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.wav")} == dict(GOOD)
+    with pytest.raises(ArchiveError, match="is there already"):
+        extract(archive, tmp_path / "out")
+
+
+HOSTILE_NAMES = ["../evil.wav", "genres/../../evil.wav", "/tmp/evil.wav", "..\\evil.wav", "C:/evil.wav", "//server/evil.wav", "a\x01b.wav", "x" * 300]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_names_that_lead_out(tmp_path, name, kind):
+    inside = tmp_path / "deep" / "in"
+    inside.mkdir(parents=True)
+    members = [*GOOD, (name, b"evil")]
+    archive = tar(inside / "a.tar.gz", members) if kind == "tar" else zipped(inside / "a.zip", members)
+    with pytest.raises(ArchiveError, match="holds"):
+        extract(archive, inside / "out")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [archive.name]
+    assert leftovers(inside) == [archive.name]
+
+
+SPECIAL = [
+    (tarfile.SYMTYPE, "/etc"), (tarfile.SYMTYPE, "../.."), (tarfile.LNKTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "genres/blues/blues.00000.wav"),
+    (tarfile.CHRTYPE, ""), (tarfile.BLKTYPE, ""), (tarfile.FIFOTYPE, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, target", SPECIAL)
+def test_links_and_devices(tmp_path, kind, target):
+    archive = tar(tmp_path / "a.tar.gz", [*GOOD, ("genres/x.wav", special(kind, target)), ("genres/x.wav/evil.wav", b"evil")])
+    with pytest.raises(ArchiveError, match="holds the (link|device or pipe) 'genres/x.wav'"):
+        extract(archive, tmp_path / "out")
+    assert leftovers(tmp_path) == ["a.tar.gz"]
+
+
+def test_links_in_zip(tmp_path):
+    link = zipfile.ZipInfo("link")
+    link.external_attr = 0o120777 << 16
+    with pytest.raises(ArchiveError, match="holds the link 'link'"):
+        extract(zipped(tmp_path / "a.zip", [(link, "/etc")]), tmp_path / "out")
+    assert leftovers(tmp_path) == ["a.zip"]
+
+
+def test_the_same_name_twice(tmp_path):
+    with pytest.raises(ArchiveError, match="twice"):
+        extract(tar(tmp_path / "a.tar", [*GOOD, GOOD[0]], "w"), tmp_path / "out")
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path):
+    with pytest.raises(ArchiveError, match="damaged"):
+        extract(tar(tmp_path / "a.tar", [("a", b"1"), ("a/b", b"2")], "w"), tmp_path / "out")
+    assert leftovers(tmp_path) == ["a.tar"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_bombs(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(downloads, "CHUNK", 1 << 14)  # so that 100 chunks, the least that any archive may have, are 1.6 MB
+    zeros = [("zeros.wav", bytes(8_000_000))]
+    archive = tar(tmp_path / "a.tar.gz", zeros) if kind == "tar" else zipped(tmp_path / "a.zip", zeros)
+    assert archive.stat().st_size < 20_000
+    with pytest.raises(ArchiveError, match="unpacks to more than"):
+        extract(archive, tmp_path / "out")
+    assert leftovers(tmp_path) == [archive.name]
+
+
+def test_limits_of_size_and_number(tmp_path):
+    archive = tar(tmp_path / "a.tar", [(f"{i}.wav", bytes(10_000)) for i in range(20)], "w")
+    with pytest.raises(ArchiveError, match="more than 5 files"):
+        extract(archive, tmp_path / "out", max_files=5)
+    with pytest.raises(ArchiveError, match="more than 50000 bytes"):
+        extract(archive, tmp_path / "out", max_bytes=50_000)
+    assert leftovers(tmp_path) == ["a.tar"]
+
+
+def test_a_zip_whose_table_lies_about_sizes(tmp_path):
+    archive = zipped(tmp_path / "a.zip", [("zeros.wav", bytes(3_000_000))])
+    data = archive.read_bytes()
+    archive.write_bytes(data.replace(struct.pack("<I", 3_000_000), struct.pack("<I", 10)))
+    with pytest.raises(ArchiveError):
+        extract(archive, tmp_path / "out")
+    assert leftovers(tmp_path) == ["a.zip"]
+
+
+def test_a_header_of_absurd_size(tmp_path):
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 10**9
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as out:
+        out.write(header.tobuf())
+        out.write(bytes(1 << 20))
+    with pytest.raises(ArchiveError, match="absurd size"):
+        extract(tmp_path / "a.tar.gz", tmp_path / "out")
+
+
+def test_sparse_files_are_refused(tmp_path):
+    info = special(tarfile.GNUTYPE_SPARSE)
+    data = bytearray(info.tobuf())
+    data[386:398], data[398:410] = b"%011o\0" % 0, b"%011o\0" % 0
+    data[483:495] = b"%011o\0" % 8**10
+    data[0:1], data[148:156] = b"s", b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    (tmp_path / "a.tar").write_bytes(bytes(data) + bytes(10240))
+    with pytest.raises(ArchiveError, match="sparse"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.97])
+def test_cut_off_archives(tmp_path, mode, keep):
+    whole = tar(tmp_path / "whole", GOOD, mode).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[: int(len(whole) * keep)])
+    (tmp_path / "whole").unlink()
+    with pytest.raises(ArchiveError, match="damaged|cut off|is empty"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    assert leftovers(tmp_path) == ["a.tar"]
+
+
+def test_cut_off_between_two_files_and_damaged_headers(tmp_path):
+    whole = tar(tmp_path / "a.tar", GOOD, "w").read_bytes()
+    second = whole.index(b"genres/rock")
+    (tmp_path / "a.tar").write_bytes(whole[:second])
+    with pytest.raises(ArchiveError, match="cut off"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    (tmp_path / "a.tar").write_bytes(whole[:second] + b"\xff" * 512 + whole[second + 512 :])
+    with pytest.raises(ArchiveError, match="after its end there is more"):
+        extract(tmp_path / "a.tar", tmp_path / "out")
+    (tmp_path / "b.zip").write_bytes(zipped(tmp_path / "c.zip", GOOD).read_bytes()[:1000])
+    with pytest.raises(ArchiveError, match="damaged"):
+        extract(tmp_path / "b.zip", tmp_path / "out")
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    archive = zipped(tmp_path / "a.zip", GOOD)
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(ArchiveError, match="damaged"):
+        extract(archive, tmp_path / "out")
+
+
+def test_no_archive_at_all(tmp_path):
+    (tmp_path / "a.tar.gz").write_text("a letter")
+    with pytest.raises(ArchiveError, match="damaged, or no archive"):
+        extract(tmp_path / "a.tar.gz", tmp_path / "out")
+    with pytest.raises(ArchiveError, match="no such file"):
+        extract(tmp_path / "b.tar.gz", tmp_path / "out")
+
+
+def test_unpacked_once_for_each_content(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path / "cache"))
+    archive = tar(tmp_path / "a.tar.gz", GOOD)
+    folder = extracted(archive)
+    stamp = os.stat(folder).st_mtime_ns
+    assert extracted(archive) == folder and os.stat(folder).st_mtime_ns == stamp
+    tar(archive, GOOD[:1])
+    assert extracted(archive) != folder

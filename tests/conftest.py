@@ -1,5 +1,7 @@
 "What the tests share: a small corpus of real files, the command line in a process of its own, and the real data."
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from genre_nbs.audio import save_audio
+from genre_nbs.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +32,28 @@ def tones(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def genre_nbs_cli():
-    "Runs `genre-nbs` with the given words in a new process; returns it with .returncode, .stdout and .stderr."
-    command = Path(sys.executable).with_name("genre-nbs")
+    """Runs `genre-nbs` with the given words; returns .returncode, .stdout and .stderr.
 
-    def run(*words, **kwargs):
-        return subprocess.run([command, *map(str, words)], capture_output=True, text=True, timeout=300, **kwargs)
+    In this process, since importing torch anew for each call would take most of the time; `process=True` starts a new one.
+    """
+
+    def inside(*words):
+        out, err, code, argv = io.StringIO(), io.StringIO(), None, sys.argv
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                sys.argv = ["genre-nbs", *map(str, words)]
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+            finally:
+                sys.argv = argv
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    def run(*words, process=False):
+        if not process:
+            return inside(*words)
+        command = Path(sys.executable).with_name("genre-nbs")
+        return subprocess.run([command, *map(str, words)], capture_output=True, text=True, timeout=300)
 
     return run
 

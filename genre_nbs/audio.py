@@ -87,7 +87,8 @@ def save_audio(
     path = Path(path)
     if path.suffix.lower() not in AUDIO_SUFFIXES: raise ValueError(f"{path.name}: cannot write {path.suffix or 'a file without ending'}; use one of {', '.join(AUDIO_SUFFIXES)}")
     with atomic_path(path) as part:
-        sf.write(part, np.clip(y, -1, 1), sr, **kwargs)
+        with sf.SoundFile(part, 'w', sr, channels=1, **kwargs) as song: # in blocks: libsndfile crashes on minutes of ogg at once
+            for start in range(0, len(y), 65536): song.write(np.clip(y[start:start + 65536], -1, 1))
         if path.suffix.lower() == '.ogg': part.write_bytes(ogg_without_serial(part.read_bytes()))
     return path
 

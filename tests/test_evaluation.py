@@ -74,7 +74,10 @@ def test_scores_agree_with_scikit_learn(seed, n, k):
 
 
 # Wilson's score interval in Newcombe, Statistics in Medicine 17 (1998), table I
-@pytest.mark.parametrize("correct,n,low,high", [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)])
+NEWCOMBE = [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)]
+
+
+@pytest.mark.parametrize("correct,n,low,high", NEWCOMBE)
 def test_wilson_known_values(correct, n, low, high):
     assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
     assert wilson_interval(n - correct, n) == pytest.approx((1 - high, 1 - low), abs=5e-5)

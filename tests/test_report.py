@@ -72,7 +72,8 @@ def write(tmp_path, sections, **kwargs):
 
 def test_report_holds_all_kinds_of_items_and_is_well_formed(tmp_path, scores, mistakes):
     frame = pd.DataFrame({"f1_macro": [0.12345, np.nan], "n": [3, 4]}, index=pd.Index(["a", "b"], name="genre"))
-    sections = {"One": ["First.\n\nSecond.", (frame, "A table."), {"n": 3}], "Two": report_items(scores), "Three": mistakes_html(mistakes, picture=picture)}
+    sections = {"One": ["First.\n\nSecond.", (frame, "A table."), {"n": 3}], "Two": report_items(scores)}
+    sections["Three"] = mistakes_html(mistakes, picture=picture)
     text = write(tmp_path, sections, summary={"accuracy": 0.66666, "songs": 3}, lead="Lead.")
     page = Page(text)
     assert not page.broken

@@ -90,9 +90,15 @@ class Resuming:
             try:
                 self.fetch(url)
                 break
+            except DownloadError:  # not the file that was asked for: of no use later either
+                self.part.unlink(missing_ok=True)
+                self.note.unlink(missing_ok=True)
+                raise
             except TRANSIENT as error:
                 if attempt == self.tries:
-                    raise DownloadError(f"{url}: the connection failed {attempt} times; what came is kept, so trying again goes on") from error
+                    raise DownloadError(
+                        f"{url}: the connection failed {attempt} times; what came is kept, so trying again goes on"
+                    ) from error
                 time.sleep(self.wait if self.have() > before else self.wait * 2**attempt)
         self.part.replace(output_file)
         self.note.unlink(missing_ok=True)
@@ -292,7 +298,9 @@ def zip_members(path, budget):
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise ArchiveError(f"holds the {'link' if kind == stat.S_IFLNK else 'device or pipe'} {member.filename!r}; only files and folders are unpacked")
+                raise ArchiveError(
+                    f"holds the {'link' if kind == stat.S_IFLNK else 'device or pipe'} {member.filename!r}; only files and folders are unpacked"
+                )
             if member.flag_bits & 1:
                 raise ArchiveError("is locked with a password")
             # zipfile cuts a name at its first NUL and turns separators: judge what the archive really says

@@ -46,7 +46,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
         if tag:
             self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(rest)))
+        if server.says_length:
+            self.send_header("Content-Length", str(len(rest)))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         self.end_headers()
         cut = server.cuts.pop(0) if server.cuts else None
         if server.stall:
@@ -65,7 +69,7 @@ def server(tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.body, server.tag, server.ranges, server.stall = BODY, '"one"', True, 0
+    server.body, server.tag, server.ranges, server.says_length, server.stall = BODY, '"one"', True, True, 0
     server.asked, server.cuts, server.statuses = [], [], []
     server.url = f"http://127.0.0.1:{server.server_port}/songs.bin"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -118,6 +122,23 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server, tmp_path):
         fetch(server.url, tmp_path / "songs.bin", tries=1, wait=0)
     server.body, server.tag = BODY[::-1], '"two"'
     assert fetch(server.url, tmp_path / "songs.bin", wait=0).read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize("tag", [None, 'W/"weak"'])
+def test_what_may_have_changed_unseen_is_not_pieced_together(server, tmp_path, tag):
+    server.tag, server.cuts = tag, [70_000]
+    with pytest.raises(DownloadError):
+        fetch(server.url, tmp_path / "songs.bin", tries=1, wait=0)
+    server.body = BODY[::-1]
+    assert fetch(server.url, tmp_path / "songs.bin", wait=0).read_bytes() == BODY[::-1]
+
+
+@pytest.mark.parametrize("size, complaint", [(300_001, "sent 300000 bytes, expected 300001"), (299_999, "more than the 299999")])
+def test_wrong_length_of_a_body_that_does_not_say(server, tmp_path, size, complaint):
+    server.says_length = False
+    with pytest.raises(DownloadError, match=complaint):
+        fetch(server.url, tmp_path / "in" / "songs.bin", size=size, wait=0)
+    assert leftovers(tmp_path / "in") == []
 
 
 @pytest.mark.parametrize("tag, ranges", [(None, True), ('W/"weak"', True), ('"one"', False)])
@@ -206,7 +227,9 @@ def special(kind, target=""):
 GOOD = [("genres/blues/blues.00000.wav", b"a" * 5000), ("genres/rock/rock.00000.wav", BODY)]
 
 
-@pytest.mark.parametrize("name, mode", [("a.tar.gz", "w:gz"), ("a.tar", "w"), ("a.tar.bz2", "w:bz2"), ("a.tar.xz", "w:xz"), ("a.zip", None)])
+@pytest.mark.parametrize(
+    "name, mode", [("a.tar.gz", "w:gz"), ("a.tar", "w"), ("a.tar.bz2", "w:bz2"), ("a.tar.xz", "w:xz"), ("a.zip", None)]
+)
 def test_good_archives(tmp_path, name, mode):
     archive = tar(tmp_path / name, GOOD, mode) if mode else zipped(tmp_path / name, GOOD)
     folder = extract(archive, tmp_path / "out")
@@ -215,7 +238,16 @@ def test_good_archives(tmp_path, name, mode):
         extract(archive, tmp_path / "out")
 
 
-HOSTILE_NAMES = ["../evil.wav", "genres/../../evil.wav", "/tmp/evil.wav", "..\\evil.wav", "C:/evil.wav", "//server/evil.wav", "a\x01b.wav", "x" * 300]
+HOSTILE_NAMES = [
+    "../evil.wav",
+    "genres/../../evil.wav",
+    "/tmp/evil.wav",
+    "..\\evil.wav",
+    "C:/evil.wav",
+    "//server/evil.wav",
+    "a\x01b.wav",
+    "x" * 300,
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
@@ -254,7 +286,7 @@ def test_links_in_zip(tmp_path):
 
 
 def test_the_same_name_twice(tmp_path):
-    with pytest.raises(ArchiveError, match="twice"):
+    with pytest.raises(ArchiveError, match="blues.00000.wav' twice"):
         extract(tar(tmp_path / "a.tar", [*GOOD, GOOD[0]], "w"), tmp_path / "out")
 
 

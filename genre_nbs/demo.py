@@ -1,5 +1,6 @@
 "The whole job on the practice corpus: songs, training, judgement, use, and a report that shows it all."
 
+import os
 import time
 from pathlib import Path
 
@@ -7,21 +8,22 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from genre_nbs.audio import load_audio, play
+from genre_nbs.audio import load_audio, play, save_audio
 from genre_nbs.datasets import load_examples, read_tracks
 from genre_nbs.evaluation import evaluate, plot_confusion_pair, worst_mistakes
 from genre_nbs.files import atomic_path
-from genre_nbs.genres import genre_title
+from genre_nbs.genres import GTZAN_GENRES, genre_title
 from genre_nbs.pipeline import train_on
-from genre_nbs.practice import write_corpus
+from genre_nbs.practice import RESERVED_ARTISTS, practice_song, write_corpus
 from genre_nbs.recipes import find_recipe
 from genre_nbs.report import html_report, mistakes_html
 from genre_nbs.spectrograms import log_mel, to_grey
 from genre_nbs.training import plot_history
 
 RECIPES_SHOWN = ("mlp",)
+SR = 22050
 TRAINING = dict(songs_per_genre=12, artists_per_genre=6, seconds=12.0)
-UNKNOWN = dict(songs_per_genre=3, artists_per_genre=3, seconds=12.0, first_artist=100)
+UNKNOWN_ARTISTS = RESERVED_ARTISTS[10:13]
 LEAD = (
     "Songs in ten genres were composed by rule and rendered on this machine. Each recipe learned from some artists, "
     "was chosen on others, and was then asked about songs by artists whom it had never met."
@@ -33,8 +35,8 @@ def run_demo(out, seed=0, say=print):
     out, start = Path(out), time.perf_counter()
     matplotlib.use("Agg")
     say(f"Making songs in {out / 'songs'} ...")
-    write_corpus(out / "songs", seed=seed, **TRAINING)
-    write_corpus(out / "unknown", seed=seed, **UNKNOWN)
+    write_corpus(out / "songs", seed=seed, jobs=os.cpu_count() or 1, **TRAINING)
+    write_unknown(out / "unknown", seed)
     runs = {}
     for name in RECIPES_SHOWN:
         say(f"Training {name} ...")
@@ -45,6 +47,16 @@ def run_demo(out, seed=0, say=print):
     tests = {name: run["test"].to_dict() for name, run in runs.items()}
     models = {name: str(run["model"]) for name, run in runs.items()}
     return {"report": str(report), "models": models, "test": tests, "seconds": round(seconds, 1)}
+
+
+def write_unknown(folder, seed):
+    "A song of each genre by each of a few artists who are in no corpus."
+    for genre in GTZAN_GENRES:
+        for number, artist in enumerate(UNKNOWN_ARTISTS):
+            path = folder / genre / f"{genre}-unknown-{number}.flac"
+            if not path.exists():
+                y, _ = practice_song(genre, artist, seconds=TRAINING["seconds"], seed=seed, sr=SR)
+                save_audio(path, y, SR)
 
 
 def run_recipe(name, out, seed):
@@ -62,20 +74,21 @@ def song_table(proba, examples, out):
     tracks = read_tracks(out / "unknown").set_index("track")
     table = pd.DataFrame(proba, columns=list(examples.genres)).groupby(examples.track, sort=False).mean()
     guess = np.array(examples.genres)[table.to_numpy().argmax(1)]
-    return table.assign(path=tracks.path[table.index], truth=tracks.genre[table.index], guess=guess)
+    return table.assign(path=tracks.path[table.index].to_numpy(), truth=tracks.genre[table.index].to_numpy(), guess=guess)
 
 
 def write_report(out, runs):
     "The HTML report and the tables beside it."
-    overview = pd.DataFrame({name: overview_row(run) for name, run in runs.items()}).T.rename_axis("recipe")
+    overview = pd.DataFrame([overview_row(run) for run in runs.values()], index=pd.Index(runs, name="recipe"))
     sections = [("Results", [overview, RESULTS_TEXT])]
     for name, run in runs.items():
         write_table(out / f"{name}-songs.csv", run["songs"])
         write_table(out / f"{name}-history.csv", run["trained"].history.table)
         sections.append((f"Recipe {name}", recipe_section(run)))
     first = runs[RECIPES_SHOWN[0]]["test"]
+    learned = len(set(runs[RECIPES_SHOWN[0]]["trained"].train.track))
     low, high = first.accuracy_interval
-    summary = {"songs learned from": TRAINING["songs_per_genre"] * 10, "unknown songs": first.n}
+    summary = {"songs learned from": learned, "unknown songs": first.n}
     summary |= {"accuracy on them": f"{first.accuracy:.0%}", "95 % interval": f"{low:.0%} to {high:.0%}"}
     write_table(out / "results.csv", overview)
     return html_report(out / "report.html", "Music genres told apart", sections, summary, LEAD)
@@ -102,7 +115,9 @@ def recipe_section(run):
     songs = run["songs"]
     genres = run["test"].genres
     labels = np.array([genres.index(genre) for genre in songs.truth])
-    mistakes = worst_mistakes(songs[list(genres)].to_numpy(), labels, genres, songs.path, n=6)
+    folder = Path(songs.path.iloc[0]).parents[1]
+    names = [str(Path(path).relative_to(folder)) for path in songs.path]
+    mistakes = worst_mistakes(songs[list(genres)].to_numpy(), labels, genres, names, n=6)
     per_genre = run["test"].per_genre.rename(index=genre_title)
     shown = [
         (plot_history(run["trained"].history), "Loss and score by epoch, on the songs learned from and on the validation songs."),
@@ -110,7 +125,8 @@ def recipe_section(run):
         (per_genre, "Scores by genre on the test songs."),
     ]
     if len(mistakes):
-        shown.append((mistakes_html(mistakes, player=song_player, picture=song_spectrogram), "The most confident mistakes: listen."))
+        table = mistakes_html(mistakes, player=lambda name: song_player(folder / name), picture=lambda name: song_spectrogram(folder / name))
+        shown.append((table, "The most confident mistakes: listen."))
     return shown
 
 

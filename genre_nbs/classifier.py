@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'FORMAT', 'VERSION', 'GenreClassifier', 'train_classifier', 'layer_arguments', 'describe_network',
-           'build_network', 'ModelError', 'save_classifier', 'read_header', 'load_classifier']
+           'build_network', 'ModelError', 'save_classifier', 'read_header', 'shaped_network', 'load_classifier']
 
-# %% ../nbs/09_classifier.ipynb #f7179037
+# %% ../nbs/09_classifier.ipynb #f612b508
 import inspect
 import json
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from .files import atomic_path
 from .patches import PatchConv2d
 from .training import Recipe, Standardize, predict_proba, train_recipe
 
-# %% ../nbs/09_classifier.ipynb #7da4d646
+# %% ../nbs/09_classifier.ipynb #f7adfed8
 @dataclass
 class GenreClassifier:
     "A network with everything needed to use it on a song."
@@ -53,7 +53,7 @@ class GenreClassifier:
         "Read one that `save` wrote. Raises `ModelError` when the file is none."
         return load_classifier(path)
 
-# %% ../nbs/09_classifier.ipynb #deaeac97
+# %% ../nbs/09_classifier.ipynb #67d9de87
 def train_classifier(
     recipe: Recipe, # what to train and how
     train: Examples, # examples to learn from
@@ -71,7 +71,7 @@ def train_classifier(
     settings = {'recipe': recipe.name, **kept, 'seed': seed, 'best_epoch': history.best_epoch, 'n_train': len(train)}
     return GenreClassifier(network, recipe.representation, train.genres, settings), history
 
-# %% ../nbs/09_classifier.ipynb #814e6b8c
+# %% ../nbs/09_classifier.ipynb #0eb7cd01
 LAYERS = {layer.__name__: layer for layer in (
     Standardize, PatchConv2d, nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d,
     nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Dropout2d,
@@ -87,7 +87,7 @@ def layer_arguments(
         if name in ('device', 'dtype') or not hasattr(layer, name): continue
         value = getattr(layer, name)
         if isinstance(value, torch.Tensor) or value is None and name == 'bias': value = value is not None if name == 'bias' else value.tolist()
-        if value != parameter.default: arguments[name] = value
+        if value != parameter.default: arguments[name] = list(value) if isinstance(value, tuple) else value
     return arguments
 
 
@@ -113,7 +113,7 @@ def build_network(
         return LAYERS[name](**arguments)
     return nn.Sequential(*(build(name, arguments) for name, arguments in description))
 
-# %% ../nbs/09_classifier.ipynb #46035b30
+# %% ../nbs/09_classifier.ipynb #932ade75
 FORMAT = 'genre_nbs classifier'
 VERSION = 1
 
@@ -149,8 +149,22 @@ def read_header(
     if metadata.get('format') != FORMAT: raise ModelError(f'{path}: is a safetensors file, but no model of genre_nbs')
     try: header = json.loads(metadata['genre_nbs'])
     except (KeyError, ValueError) as error: raise ModelError(f'{path}: its description cannot be read') from error
+    if not isinstance(header, dict): raise ModelError(f'{path}: its description cannot be read')
     if header.get('version') != VERSION: raise ModelError(f"{path}: has version {header.get('version')}, this package reads version {VERSION}")
     return header, tensors
+
+
+def shaped_network(
+    description: list, # what `describe_network` gave
+    shape: tuple, # of one example
+    n_genres: int, # how many outputs are expected
+) -> nn.Sequential: # on the meta device: shapes without memory
+    "The network of a description, tried out on shapes alone. Raises `ValueError` when it does not lead from `shape` to `n_genres`."
+    with torch.device('meta'):
+        network = build_network(description).eval()
+        out = network(torch.empty(1, *shape)).shape
+    if out != (1, n_genres): raise ValueError(f'it leads to {tuple(out)}, not to {n_genres} genres')
+    return network
 
 
 def load_classifier(
@@ -159,9 +173,9 @@ def load_classifier(
     "Read a classifier. Raises `ModelError` when the file cannot be one."
     header, tensors = read_header(path)
     try:
-        with torch.device('meta'): network = build_network(header['network'])
-        network.load_state_dict(tensors, assign=True)
         representation, genres = Representation(**header['representation']), tuple(map(str, header['genres']))
+        network = shaped_network(header['network'], representation.shape, len(genres))
+        network.load_state_dict(tensors, assign=True)
         settings = dict(header['settings'])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error: raise ModelError(f'{path}: its description and its weights do not fit ({str(error).splitlines()[0]})') from error
+    except (KeyError, TypeError, ValueError, RuntimeError, RecursionError) as error: raise ModelError(f'{path}: its description and its weights do not fit ({str(error).splitlines()[0]})') from error
     return GenreClassifier(network.eval(), representation, genres, settings)

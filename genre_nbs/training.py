@@ -10,7 +10,7 @@ __all__ = ['GATHER_BYTES', 'OPTIMIZERS', 'FUSED', 'SCHEDULES', 'BEST_BY', 'ELEME
            'fingerprint', 'prepare', 'run_epoch', 'fit', 'Stack', 'stacked_layer', 'train_stack_epoch', 'judge_stack',
            'fit_many', 'add_rows', 'Recipe', 'new_network', 'train_recipe']
 
-# %% ../nbs/07_training.ipynb #8ad6465f
+# %% ../nbs/07_training.ipynb #08458d67
 import copy
 import hashlib
 import json
@@ -35,7 +35,7 @@ from torch import nn
 from .datasets import Examples
 from .files import atomic_path
 
-# %% ../nbs/07_training.ipynb #6b329a55
+# %% ../nbs/07_training.ipynb #e4608813
 class Standardize(nn.Module):
     "Takes `mean` from its input and divides by `std`; both are buffers, saved with the weights and not trained."
     def __init__(
@@ -56,7 +56,7 @@ class Standardize(nn.Module):
 
     def extra_repr(self): return f"shape={self.shape}"
 
-# %% ../nbs/07_training.ipynb #313b56db
+# %% ../nbs/07_training.ipynb #9c6d41b3
 def standardizer(
     x: np.ndarray, # training examples, (n, ...), any number type
     axes: tuple = (0,), # axes over which the statistics are taken; must hold 0. (0,) gives each feature its own
@@ -71,7 +71,7 @@ def standardizer(
     layer.std.copy_(torch.from_numpy(np.where(var > 0, np.sqrt(var), 1.0)))
     return layer
 
-# %% ../nbs/07_training.ipynb #e63e8801
+# %% ../nbs/07_training.ipynb #c6b10a8b
 GATHER_BYTES = 2**26 # data up to this size is put in order once per epoch, larger data batch by batch
 
 def batches(
@@ -92,7 +92,7 @@ def batches(
             rows = order.narrow(axis, start, stop - start)
             yield x[rows], y[rows]
 
-# %% ../nbs/07_training.ipynb #62a9922e
+# %% ../nbs/07_training.ipynb #52b1805c
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in (
     "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")}
 FUSED = {"cpu": ("Adagrad", "Adam", "AdamW"), "cuda": ("Adam", "AdamW", "SGD")} # measured: faster in one kernel
@@ -114,7 +114,7 @@ def make_optimizer(
     except TypeError as e:
         raise ValueError(f"{name} cannot be made with {options}: {e}") from e
 
-# %% ../nbs/07_training.ipynb #a0ba15b8
+# %% ../nbs/07_training.ipynb #9c184cad
 def scores(
     logits: torch.Tensor, # answers of the network before softmax, (n, k)
     y: torch.Tensor, # right labels, (n,), int64 in [0, k)
@@ -126,7 +126,7 @@ def scores(
     f1 = (2 * hits / (pairs.sum(0) + pairs.sum(1))).nanmean()
     return torch.stack([F.cross_entropy(logits, y).double(), hits.sum() / len(y), f1])
 
-# %% ../nbs/07_training.ipynb #69543c0f
+# %% ../nbs/07_training.ipynb #5cb84cef
 def predict_logits(
     model: nn.Module, # the network; is switched to evaluation mode
     x: torch.Tensor, # examples, (n, ...), on the network's device
@@ -152,7 +152,7 @@ def predict_proba(
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 
-# %% ../nbs/07_training.ipynb #d63083f0
+# %% ../nbs/07_training.ipynb #6b4f292b
 def pick_device(
     name: str | torch.device | None = None, # "cpu", "cuda", ...; None: a GPU if there is one
 ) -> torch.device: # the device
@@ -171,14 +171,14 @@ def number_tensor(
     x = np.require(x if x.dtype == np.uint8 else x.astype(np.float32, copy=False), requirements=["C", "W"])
     return torch.from_numpy(x)
 
-# %% ../nbs/07_training.ipynb #02446497
+# %% ../nbs/07_training.ipynb #450aa9a0
 def copy_weights(
     model: nn.Module, # the network
 ) -> dict: # name -> tensor, independent of the network from now on
     "A copy of all weights and buffers: `state_dict()` alone gives references that training goes on changing."
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #816f6c58
+# %% ../nbs/07_training.ipynb #d74b4b71
 def epoch_seeds(
     seed: int, # seed of the run, 0 or more
     epoch: int, # number of the epoch, from 1
@@ -186,7 +186,7 @@ def epoch_seeds(
     "Independent seeds of one epoch (numpy's `SeedSequence`). Raises `ValueError` when `seed` is negative."
     return [int(s) for s in np.random.SeedSequence([seed, epoch]).generate_state(3, np.uint64) >> np.uint64(1)]
 
-# %% ../nbs/07_training.ipynb #35a3261b
+# %% ../nbs/07_training.ipynb #ac91ee31
 def _cosine(progress): return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -204,7 +204,7 @@ def set_lr(
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
-# %% ../nbs/07_training.ipynb #bc34d950
+# %% ../nbs/07_training.ipynb #f078620e
 def train_epoch(
     model: nn.Module, # the network; its weights are changed
     optimizer: torch.optim.Optimizer, # made for this network
@@ -233,7 +233,7 @@ def train_epoch(
         done += len(yb)
     return scores(torch.cat(answers), y[order])
 
-# %% ../nbs/07_training.ipynb #a859d38f
+# %% ../nbs/07_training.ipynb #25827744
 @dataclass
 class History:
     "What happened in a run of `fit`."
@@ -262,7 +262,7 @@ class History:
         if score > self.best_score: self.best_score, self.best_epoch = score, row["epoch"]
         return self.best_epoch == row["epoch"]
 
-# %% ../nbs/07_training.ipynb #3e713abf
+# %% ../nbs/07_training.ipynb #3b00ffaf
 def history_row(
     epoch: int, # from 1
     results: list, # loss, accuracy and macro F1 of training, and perhaps of validation
@@ -272,7 +272,7 @@ def history_row(
     names = [f"{part}_{what}" for part in ("train", "valid") for what in ("loss", "accuracy", "f1_macro")]
     return {"epoch": epoch} | dict(zip(names, results, strict=False)) | {"seconds": seconds}
 
-# %% ../nbs/07_training.ipynb #30d86874
+# %% ../nbs/07_training.ipynb #f7788b25
 def plot_history(
     history: History, # from `fit`
     what: str = "loss", # "loss", "accuracy" or "f1_macro"
@@ -288,7 +288,7 @@ def plot_history(
     ax.legend()
     return ax
 
-# %% ../nbs/07_training.ipynb #234a600e
+# %% ../nbs/07_training.ipynb #36a6594f
 @dataclass
 class Run:
     "All that the next epoch depends on."
@@ -313,7 +313,7 @@ def save_checkpoint(
     with atomic_path(path) as part:
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {"genre_nbs_checkpoint": json.dumps(about)})
 
-# %% ../nbs/07_training.ipynb #be5689d3
+# %% ../nbs/07_training.ipynb #9b5812a2
 def read_checkpoint(
     path: str | Path, # written by `save_checkpoint`
 ) -> tuple: # (dict of settings and history, dict of tensors)
@@ -324,7 +324,7 @@ def read_checkpoint(
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
         raise ValueError(f"{path} is no checkpoint, or is damaged ({e}): delete it to start anew") from e
 
-# %% ../nbs/07_training.ipynb #7592738c
+# %% ../nbs/07_training.ipynb #a5f0a693
 def load_checkpoint(
     path: str | Path, # written by `save_checkpoint`
     run: Run, # its model, optimizer, history and best weights are put back, in place
@@ -343,7 +343,7 @@ def load_checkpoint(
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
     run.history = History(**about["history"])
 
-# %% ../nbs/07_training.ipynb #d6199569
+# %% ../nbs/07_training.ipynb #9d0fa230
 def example_tensors(
     examples: Examples, # `x` (n, ...), `y` (n,), `genres`
     device: torch.device, # where they shall live
@@ -376,7 +376,7 @@ def check_model(
     if shape != (1, len(genres)):
         raise ValueError(f"the network's answer to one example has shape {shape}, not (1, {len(genres)}) for {', '.join(genres)}")
 
-# %% ../nbs/07_training.ipynb #2f4fa978
+# %% ../nbs/07_training.ipynb #60177d7f
 BEST_BY = ("f1_macro", "accuracy", "loss")
 
 
@@ -403,7 +403,7 @@ def fingerprint(
         for array in () if part is None else (part.x, part.y): digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]
 
-# %% ../nbs/07_training.ipynb #fa22d5cc
+# %% ../nbs/07_training.ipynb #c4cf46be
 def prepare(
     model: nn.Module, # moved to the device
     train: Examples, # what it learns from
@@ -434,7 +434,7 @@ def run_epoch(
     row = history_row(epoch, torch.cat(results).tolist(), time.perf_counter() - start)
     if run.history.add(row, s["best_by"]): run.best = copy_weights(run.model)
 
-# %% ../nbs/07_training.ipynb #52cc88ab
+# %% ../nbs/07_training.ipynb #a909a2c6
 def fit(
     model: nn.Module, # the network: examples (n, ...) in, logits (n, k) out; trained in place, ends with the best weights, in evaluation mode
     train: Examples, # what it learns from
@@ -472,7 +472,7 @@ def fit(
     model.eval()
     return run.history
 
-# %% ../nbs/07_training.ipynb #76058f0c
+# %% ../nbs/07_training.ipynb #d5f91ff6
 ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)
 
 
@@ -490,6 +490,7 @@ class Stack(nn.Module):
         self.names = {name: name.replace(".", "_") for name in together}
         self.by_layer = [{name[len(f"{i}."):]: own for name, own in self.names.items() if name.startswith(f"{i}.")} for i in range(len(self.layers))]
         for name, value in together.items():
+            if value.dim() == 3: value = value.mT.contiguous().mT # as the batched product reads it: saves a copy a step
             if name in trained: self.register_parameter(self.names[name], nn.Parameter(value))
             else: self.register_buffer(self.names[name], value)
 
@@ -523,7 +524,7 @@ def stacked_layer(
     one = lambda own, x: torch.func.functional_call(layer, own, (x,))
     return torch.vmap(one, randomness="different")(weights, x)
 
-# %% ../nbs/07_training.ipynb #a0e703ad
+# %% ../nbs/07_training.ipynb #e7af5940
 def train_stack_epoch(
     stack: Stack, # its weights are changed
     optimizer: torch.optim.Optimizer, # made for this stack
@@ -565,7 +566,7 @@ def judge_stack(
         logits = torch.cat([stack(part.expand(size, *part.shape)) for part in x.split(1024)], 1)
     return [scores(own, y) for own in logits]
 
-# %% ../nbs/07_training.ipynb #c25d97b2
+# %% ../nbs/07_training.ipynb #aa562be5
 def fit_many(
     models: list, # `nn.Sequential`s of the same shape; each is trained in place and ends with its best weights
     train: Examples, # what they learn from
@@ -617,7 +618,7 @@ def add_rows(
     return [i for i, (history, row) in enumerate(zip(histories, rows, strict=True))
             if not history.diverged_at and history.add(history_row(epoch, row, seconds), best_by)]
 
-# %% ../nbs/07_training.ipynb #01043587
+# %% ../nbs/07_training.ipynb #43e09f38
 @dataclass(frozen=True)
 class Recipe:
     "How to make a genre classifier: the representation of a song, the network, and the settings of `fit`."

@@ -120,7 +120,10 @@ def test_standardizer_of_pictures_by_channel():
     assert layer(torch.tensor(x)).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("n", "size", "expected"), [(33, 8, [8, 8, 8, 9]), (32, 8, [8] * 4), (1, 8, [1]), (3, 1, [1, 1, 1]), (9, 8, [9]), (10, 8, [8, 2])])
+CUTS = [(33, 8, [8, 8, 8, 9]), (32, 8, [8] * 4), (1, 8, [1]), (3, 1, [1, 1, 1]), (9, 8, [9]), (10, 8, [8, 2])]
+
+
+@pytest.mark.parametrize(("n", "size", "expected"), CUTS)
 @pytest.mark.parametrize("gathered", [True, False])
 def test_batches_hold_each_example_once(n, size, expected, gathered, monkeypatch):
     if not gathered:
@@ -294,7 +297,12 @@ def test_a_killed_process_is_resumed_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"epochs": 3}, "epochs: 2 there, 3 here"), ({"lr": 0.5}, "lr"), ({"optimizer": "SGD"}, "optimizer: 'Adam' there, 'SGD' here"), ({"seed": 8}, "seed")],
+    [
+        ({"epochs": 3}, "epochs: 2 there, 3 here"),
+        ({"lr": 0.5}, "lr: None there, 0.5 here"),
+        ({"optimizer": "SGD"}, "optimizer: 'Adam' there, 'SGD' here"),
+        ({"seed": 8}, "seed: 0 there, 8 here"),
+    ],
 )
 def test_the_checkpoint_of_another_run_is_refused(change, said, tmp_path):
     path = tmp_path / "c.safetensors"
@@ -318,7 +326,8 @@ def test_a_damaged_checkpoint_is_said_to_be_one(damage, tmp_path):
     path = tmp_path / "c.safetensors"
     fit(network(), examples(), epochs=1, checkpoint=path, device="cpu")
     content = path.read_bytes()
-    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello" * 99, "foreign": content.replace(b"genre_nbs_checkpoint", b"genre_nbs_chequepoin")}[damage])
+    foreign = content.replace(b"genre_nbs_checkpoint", b"genre_nbs_chequepoin")
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"hello" * 99, "foreign": foreign}[damage])
     with pytest.raises(ValueError, match=r"c\.safetensors is no checkpoint, or is damaged"):
         fit(network(), examples(), epochs=1, checkpoint=path, device="cpu")
 
@@ -358,7 +367,8 @@ def spoiled(value):
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(change, said, tmp_path):
-    arguments = {"model": network(), "train": examples(), "valid": examples(seed=1), "epochs": 1, "device": "cpu", "checkpoint": tmp_path / "c.safetensors"}
+    arguments = {"model": network(), "train": examples(), "valid": examples(seed=1), "epochs": 1, "device": "cpu"}
+    arguments["checkpoint"] = tmp_path / "c.safetensors"
     before = copy_weights(arguments["model"])
     with pytest.raises(ValueError, match=said):
         fit(**arguments | change)
@@ -422,7 +432,10 @@ def test_plot_history_draws_both_parts_and_the_kept_epoch():
 
 
 def test_a_recipe_trains_as_fit_does():
-    recipe = Recipe("r", None, lambda shape, k: nn.Sequential(nn.Linear(shape[0], 4), nn.ReLU(), nn.Linear(4, k)), optimizer="AdamW", lr=0.01, epochs=9)
+    def build(shape, k):
+        return nn.Sequential(nn.Linear(shape[0], 4), nn.ReLU(), nn.Linear(4, k))
+
+    recipe = Recipe("r", None, build, optimizer="AdamW", lr=0.01, epochs=9)
     data, held_out = examples(), examples(seed=1)
     model, history = train_recipe(recipe, data, held_out, seed=3, epochs=2, device="cpu")
     by_hand = new_network(recipe, data, seed=3)
@@ -449,8 +462,8 @@ def test_options_reach_the_optimizer():
 
 def stackable(seed=0, dropout=0.0):
     torch.manual_seed(seed)
-    layers = [standardizer(examples().x), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(dropout), nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 3)]
-    return nn.Sequential(*layers)
+    begin = [standardizer(examples().x), nn.Linear(5, 8), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*begin, nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 3))
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))

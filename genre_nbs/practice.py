@@ -12,7 +12,7 @@ __all__ = ['NOTE_NAMES', 'SCALES', 'CHORDS', 'ROMAN', 'STRENGTH', 'SOUNDS', 'VOW
            'put_in_room', 'surface', 'render', 'describe', 'check_sound', 'practice_song', 'corpus_plan',
            'check_corpus', 'claim_folder', 'make_song', 'write_corpus', 'practice_corpus']
 
-# %% ../nbs/02_practice.ipynb #1fc49544
+# %% ../nbs/02_practice.ipynb #c4d74f0e
 import json
 import os
 import re
@@ -29,7 +29,7 @@ from .audio import AUDIO_SUFFIXES, save_audio
 from .files import atomic_path, cache_dir
 from .genres import GTZAN_GENRES, canonical_genre
 
-# %% ../nbs/02_practice.ipynb #26c7ce00
+# %% ../nbs/02_practice.ipynb #1ce8af53
 NOTE_NAMES = ('C', 'Db', 'D', 'Eb', 'E', 'F', 'Gb', 'G', 'Ab', 'A', 'Bb', 'B')
 SCALES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'dorian': (0, 2, 3, 5, 7, 9, 10),
           'phrygian': (0, 1, 3, 5, 7, 8, 10), 'blues': (0, 3, 5, 6, 7, 10),
@@ -37,7 +37,7 @@ SCALES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10), 'dor
 CHORDS = {'': (0, 4, 7), 'm': (0, 3, 7), '7': (0, 4, 7, 10), 'm7': (0, 3, 7, 10), 'maj7': (0, 4, 7, 11), 'm7b5': (0, 3, 6, 10)}
 ROMAN = {'I': 0, 'II': 2, 'III': 4, 'IV': 5, 'V': 7, 'VI': 9, 'VII': 11}
 
-# %% ../nbs/02_practice.ipynb #8e402dd3
+# %% ../nbs/02_practice.ipynb #92aac49c
 def chord(
     symbol: str, # Roman numeral, such as 'IV', 'ii7' or 'bVII'; small letters for minor
     tonic: int, # pitch class of the key, 0 (C) to 11 (B)
@@ -47,7 +47,7 @@ def chord(
     quality = quality if 'b5' in quality or numeral.isupper() else 'm' + quality
     return (tonic + ROMAN[numeral.upper()] - len(flat)) % 12, CHORDS['m7b5' if quality == '7b5' else quality]
 
-# %% ../nbs/02_practice.ipynb #11c42b1a
+# %% ../nbs/02_practice.ipynb #8d23bf23
 def degree(
     token: str, # '1' to '14', with 'b' in front for a semitone lower than major
     tones: tuple, # the chord's semitones above its root
@@ -70,7 +70,7 @@ def pitches(
     if token == 'p': return [base, base + 7, base + 12]
     return [base + degree(d, tones) for d in token.split('+')]
 
-# %% ../nbs/02_practice.ipynb #444a3a68
+# %% ../nbs/02_practice.ipynb #0b86733e
 def onsets(
     n: int, # signs in a bar of four beats
     swing: float = .5, # where in a pair the second note stands, 0.5 (straight) to 0.67 (shuffle)
@@ -92,7 +92,7 @@ def strokes(
     "The strokes of one drum in one bar."
     return [(float(beat), STRENGTH[sign]) for beat, sign in zip(onsets(len(pattern), swing), pattern) if sign in STRENGTH]
 
-# %% ../nbs/02_practice.ipynb #a7d7d60f
+# %% ../nbs/02_practice.ipynb #4fdcbec4
 def figure(
     pattern: str, # tokens of `pitches` separated by spaces, bars separated by '|'
     chords: list, # one chord for each bar
@@ -112,7 +112,7 @@ def figure(
             notes += [(4*b + times[i], length, p, strength) for p in pitches(token, harmony, register)]
     return notes
 
-# %% ../nbs/02_practice.ipynb #7b081b63
+# %% ../nbs/02_practice.ipynb #3abf4aa7
 def walking_bass(
     chords: list, # one chord for each bar
     register: int, # lowest MIDI pitch
@@ -127,7 +127,7 @@ def walking_bass(
         notes += [(4*b + i, .95, int(p), 1. if i % 2 else .9) for i, p in enumerate(line)]
     return notes
 
-# %% ../nbs/02_practice.ipynb #af8047bb
+# %% ../nbs/02_practice.ipynb #6596ec79
 def motif(
     rng: np.random.Generator, # source of the choices
     density: float, # notes a beat
@@ -144,7 +144,7 @@ def motif(
     bar = onsets(4*per_beat, swing)
     return np.concatenate([bar, bar + 4])[chosen], np.round(height - height.mean()).astype(int)
 
-# %% ../nbs/02_practice.ipynb #47c1bfe9
+# %% ../nbs/02_practice.ipynb #877e6395
 def nearest_tone(
     pitch: int, # MIDI pitch
     harmony: tuple, # root and tones, from `chord`
@@ -153,7 +153,7 @@ def nearest_tone(
     classes = {(harmony[0] + t) % 12 for t in harmony[1]}
     return min((p for p in range(pitch - 3, pitch + 4) if p % 12 in classes), key=lambda p: abs(p - pitch), default=pitch)
 
-# %% ../nbs/02_practice.ipynb #ec86d32e
+# %% ../nbs/02_practice.ipynb #98a8b983
 def melody(
     rng: np.random.Generator, # source of the choices
     chords: list, # one chord for each bar
@@ -176,7 +176,7 @@ def melody(
             notes.append((8*block + t, gate*min(end - t, 2.5), pitch, 1. if t % 1 == 0 else .8))
     return notes
 
-# %% ../nbs/02_practice.ipynb #e7d6183a
+# %% ../nbs/02_practice.ipynb #36c106ec
 @dataclass(frozen=True)
 class Sound:
     "What makes an instrument sound as it does."
@@ -195,7 +195,7 @@ class Sound:
     drive: float = 0. # overdrive of the amplifier; 0 has none
     cutoff: float = 0. # Hz where the loudspeaker of the amplifier ends; 0 has none
 
-# %% ../nbs/02_practice.ipynb #083d2133
+# %% ../nbs/02_practice.ipynb #37ecfab9
 SOUNDS = {
     'acoustic guitar': Sound(-5, decay=2.2, damping=.15, formants=((110, 4), (230, 3), (2500, 2))),
     'steel guitar': Sound(-6, decay=6, damping=.05, attack=.03, vibrato=18, scoop=-1.),
@@ -215,7 +215,7 @@ SOUNDS = {
     'electric piano': Sound(-12, decay=2.5, damping=.5, formants=((1500, 4),)),
     'vibraphone': Sound(-16, even=.2, decay=3., damping=.4, attack=.003)}
 
-# %% ../nbs/02_practice.ipynb #a298cdf7
+# %% ../nbs/02_practice.ipynb #b3d6ea63
 SOUNDS |= {
     'organ': Sound(-8, even=.8, attack=.01, vibrato=8),
     'strings': Sound(-7, attack=.09, release=.18, vibrato=10, unison=3, formants=((500, 2), (2800, 3))),
@@ -232,7 +232,7 @@ SOUNDS |= {
     'synth lead': Sound(-5.5, attack=.008, release=.08, vibrato=12, unison=2),
     'synth pad': Sound(-7, attack=.25, release=.4, unison=3)}
 
-# %% ../nbs/02_practice.ipynb #d0951aa5
+# %% ../nbs/02_practice.ipynb #bc0a503c
 VOWELS = (((730, 0), (1090, -3), (2440, -14)), ((530, 0), (1840, -8), (2480, -12)), ((300, 0), (2240, -12), (3010, -16)),
           ((500, 0), (900, -5), (2500, -20)), ((660, 0), (1720, -7), (2410, -14)))
 SOUNDS |= {
@@ -243,7 +243,7 @@ SOUNDS |= {
     'growl': Sound(-3, attack=.02, release=.06, scoop=-1.5, breath=.7, vowels=True, drive=10., cutoff=5500),
     'choir pad': Sound(-7, attack=.15, release=.3, unison=3, vibrato=14, vowels=True)}
 
-# %% ../nbs/02_practice.ipynb #640bf90d
+# %% ../nbs/02_practice.ipynb #6a692810
 def partials(
     hz: float, # frequency of the note
     sound: Sound, # the instrument
@@ -259,7 +259,7 @@ def partials(
     level = level*(lift + (.03 if sound.vowels else 1.))
     return level/np.sqrt((level**2).sum()/2)
 
-# %% ../nbs/02_practice.ipynb #229f2687
+# %% ../nbs/02_practice.ipynb #cf0004cd
 def wavetable(
     level: np.ndarray, # (harmonics,), amplitude
     rates: np.ndarray, # (harmonics,), decay in nepers a second; all 0 for a held tone
@@ -274,7 +274,7 @@ def wavetable(
     spectrum[:, 1:len(level) + 1] = level*np.exp(2j*np.pi*rng.random(len(level)))*np.exp(-np.arange(rows)[:, None]/hz*rates)
     return fft.irfft(spectrum, size, axis=1)*size/2
 
-# %% ../nbs/02_practice.ipynb #f6a4636a
+# %% ../nbs/02_practice.ipynb #c61cdee7
 def periods(
     n: int, # samples
     hz: float, # frequency of the note
@@ -288,7 +288,7 @@ def periods(
     if sound.scoop: curve = curve + 100*sound.scoop*np.exp(-t/.045)
     return np.cumsum(np.broadcast_to(hz*2**(curve/1200), n))/sr
 
-# %% ../nbs/02_practice.ipynb #3ce33c8b
+# %% ../nbs/02_practice.ipynb #4d6fa80e
 def envelope(
     n: int, # samples
     sound: Sound, # the instrument
@@ -301,7 +301,7 @@ def envelope(
     env[n - len(release):] *= release[::-1]**2
     return env
 
-# %% ../nbs/02_practice.ipynb #24ecb811
+# %% ../nbs/02_practice.ipynb #f7b53b51
 def read_table(
     table: np.ndarray, # (periods, samples of a period), from `wavetable`
     at: np.ndarray, # (n,), position in periods
@@ -313,7 +313,7 @@ def read_table(
     i = at.astype(np.intp)
     return flat[i] + (at - i)*(flat[i + 1] - flat[i])
 
-# %% ../nbs/02_practice.ipynb #835e513c
+# %% ../nbs/02_practice.ipynb #d51cefe7
 def tone(
     hz: float, # frequency of the note
     seconds: float, # until the release begins
@@ -332,7 +332,7 @@ def tone(
     if sound.breath: y += sound.breath*rng.standard_normal(n)*(1 + 8*np.exp(-np.arange(n)/(.04*sr)))
     return y*envelope(n, sound, sr)
 
-# %% ../nbs/02_practice.ipynb #8eaf8549
+# %% ../nbs/02_practice.ipynb #6890b821
 @dataclass(frozen=True)
 class Drum:
     "What makes a drum sound as it does."
@@ -351,11 +351,11 @@ DRUMS = {
     'tom': Drum(160, 95, .35, .1, (300, 3000), .05), 'clap': Drum(0, 0, .1, 1., (900, 4500), .22, .7),
     'brush': Drum(0, 0, .1, .5, (1500, 6000), .16, .5), 'shaker': Drum(0, 0, .1, .3, (5000, 10000), .07, .3),
     'hat': Drum(0, 0, .1, .5, (6500, 10500), .06, .3), 'open': Drum(0, 0, .1, .5, (6000, 10500), .35, .35),
-    'pedal': Drum(0, 0, .1, .5, (5000, 9000), .05, .3), 'ride': Drum(3300, 3300, .5, .25, (4500, 9000), .6, .15),
+    'pedal': Drum(0, 0, .1, .5, (5000, 9000), .05, .3), 'ride': Drum(0, 0, .1, .5, (4200, 9500), .45, .25),
     'crash': Drum(0, 0, .1, .8, (3000, 10500), 1.4, .4), 'cowbell': Drum(562, 560, .2, .1, (800, 3000), .05, .3),
     'tambourine': Drum(0, 0, .1, .4, (7000, 10500), .15, .3)}
 
-# %% ../nbs/02_practice.ipynb #463072e7
+# %% ../nbs/02_practice.ipynb #cac38eab
 def drum_hit(
     drum: Drum, # which one
     sr: int, # sample rate in Hz
@@ -370,7 +370,7 @@ def drum_hit(
     hiss = signal.sosfilt(band, rng.standard_normal(len(t)))*np.exp(-6.9*t/drum.decay)
     return drum.level*(skin + drum.noise*hiss/np.abs(hiss).max())
 
-# %% ../nbs/02_practice.ipynb #ca2cba50
+# %% ../nbs/02_practice.ipynb #dd5703b2
 @dataclass(frozen=True)
 class Part:
     "One chair in the band."
@@ -384,7 +384,7 @@ class Part:
     chance: float = 1. # share of the artists who have it
     sing: tuple = (1.2, 2, 1.2) # of a melody: notes a beat, grid steps a beat, leap
 
-# %% ../nbs/02_practice.ipynb #1b7bc8f1
+# %% ../nbs/02_practice.ipynb #0fe07558
 @dataclass(frozen=True)
 class Style:
     "What makes a genre."
@@ -403,10 +403,10 @@ class Style:
     swell: float = 0. # dB of slow dynamics
     crackle: float = 0. # scratches of an old record
 
-# %% ../nbs/02_practice.ipynb #b33ab940
+# %% ../nbs/02_practice.ipynb #05cf35b8
 STYLES = {}
 
-# %% ../nbs/02_practice.ipynb #03158390
+# %% ../nbs/02_practice.ipynb #b99960a8
 STYLES['blues'] = Style(
     (66, 128), {'major': ('I7 I7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7', 'I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7'),
                 'minor': ('i7 i7 i7 i7 iv7 iv7 i7 i7 bVI7 V7 i7 V7',)},
@@ -421,7 +421,7 @@ STYLES['blues'] = Style(
      {'kick': 'x.....x..x..', 'snare': '...x.....x..', 'hat': 'xooxooxooxoo'}, {'kick': 'xxxx', 'brush': '..x...x.'}),
     scale='blues', swing=.66, drumless=.25, drums=-3, level=-18, tilt=-1., room=.35, swell=2, crackle=.2)
 
-# %% ../nbs/02_practice.ipynb #c1ac3f9c
+# %% ../nbs/02_practice.ipynb #66c48984
 STYLES['classical'] = Style(
     (60, 136), {'major': ('I V I IV I IV V I', 'I vi IV V I ii V I', 'I IV V7 I vi ii V7 I', 'I V vi iii IV I IV V'),
                 'minor': ('i iv V i bVI iv V i', 'i V i iv i iv V i', 'i bVII bIII bVI iv i V V')},
@@ -433,7 +433,7 @@ STYLES['classical'] = Style(
      Part('answer', ('flute', 'violin', 'piano'), (), 74, -3, .95, 'cs', .6, (2.2, 4, .9))),
     drumless=1., level=-27, tilt=-2.1, room=1.3, swell=7)
 
-# %% ../nbs/02_practice.ipynb #c04adb11
+# %% ../nbs/02_practice.ipynb #07329f90
 STYLES['country'] = Style(
     (92, 138), {'major': ('I I IV I I I V V', 'I IV I V I IV V I', 'I V IV I I V IV V', 'I I IV IV V V I I', 'vi IV I V IV I V V')},
     (Part('bass', ('upright bass', 'electric bass'), ('1 - 5 -', '1 - 5 - | 1 - 5 6', '1 . 5 .'), 28, 0, .8),
@@ -447,7 +447,7 @@ STYLES['country'] = Style(
      {'kick': 'x.....x.x.......', 'snare': '....X.......X...', 'hat': 'x.x.x.x.x.x.x.x.'}),
     scale='major pentatonic', drumless=.15, drums=-4, level=-14.5, tilt=.7, room=.25)
 
-# %% ../nbs/02_practice.ipynb #4e123a4e
+# %% ../nbs/02_practice.ipynb #5c054d63
 STYLES['disco'] = Style(
     (110, 130), {'minor': ('i7 i7 iv7 iv7', 'i bVII bVI V', 'i7 IV7 i7 IV7', 'i bVI bVII i'),
                  'major': ('ii7 V7 Imaj7 vi7', 'I vi ii V', 'Imaj7 iii7 IVmaj7 V')},
@@ -463,7 +463,7 @@ STYLES['disco'] = Style(
      {'kick': 'x...x...x...x...', 'snare': '....x.......x...', 'open': '..x...x...x...x.', 'hat': 'x...x...x...x...', 'cowbell': 'x.....x...x.....'}),
     fills=True, drums=1, level=-16, tilt=1.2, room=.35)
 
-# %% ../nbs/02_practice.ipynb #5da48993
+# %% ../nbs/02_practice.ipynb #f7e9839d
 STYLES['hiphop'] = Style(
     (82, 104), {'minor': ('i7 iv7', 'i7 bVI', 'i bVII bVI V', 'i i i bVI'), 'dorian': ('i7 IV7', 'i7 i7 IV7 IV7')},
     (Part('bass', ('sub bass', 'sub bass', 'electric bass'),
@@ -481,7 +481,7 @@ STYLES['hiphop'] = Style(
      {'sub kick': 'x..x......x.....', 'snare': '....X.......X..o', 'shaker': 'xoxoxoxoxoxoxoxo', 'open': '..............x.'}),
     scale='minor pentatonic', swing=.58, drums=3, level=-14.5, tilt=-.8, room=.15, crackle=.8)
 
-# %% ../nbs/02_practice.ipynb #89c6c8c2
+# %% ../nbs/02_practice.ipynb #56e51600
 STYLES['jazz'] = Style(
     (104, 210), {'major': ('ii7 V7 Imaj7 vi7', 'ii7 V7 Imaj7 Imaj7 ii7 V7 Imaj7 VI7', 'Imaj7 vi7 ii7 V7 iii7 VI7 ii7 V7'),
                  'minor': ('ii7b5 V7 i7 i7', 'i7 iv7 ii7b5 V7', 'i7 i7 iv7 iv7 ii7b5 V7 i7 V7')},
@@ -494,7 +494,7 @@ STYLES['jazz'] = Style(
      {'brush': 'xoxoxoxo', 'pedal': '..x...x.'}),
     swing=.65, drumless=.2, drums=-8, level=-22, tilt=-1.8, room=.5, swell=4, crackle=.1)
 
-# %% ../nbs/02_practice.ipynb #1ca4239f
+# %% ../nbs/02_practice.ipynb #ca0b0d97
 STYLES['metal'] = Style(
     (110, 190), {'minor': ('i i bVI bVII', 'i bVI bIII bVII', 'i i i bVI'), 'phrygian': ('i bII i bVI', 'i i bII bIII')},
     (Part('bass', ('picked bass',), ('1 1 1 1 1 1 1 1', '1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1'), 28, -2),
@@ -510,7 +510,7 @@ STYLES['metal'] = Style(
      {'kick': 'x..x..x.x..x..x.', 'snare': '........X.......', 'crash': 'x...x...x...x...'}),
     fills=True, drums=0, level=-17, tilt=.7, room=.25)
 
-# %% ../nbs/02_practice.ipynb #15647dbe
+# %% ../nbs/02_practice.ipynb #c781ca4a
 STYLES['pop'] = Style(
     (92, 130), {'major': ('I V vi IV', 'vi IV I V', 'I vi IV V', 'IV I V vi', 'I IV vi V')},
     (Part('bass', ('synth bass', 'electric bass'), ('1 1 1 1 1 1 1 1', '1 - - 1 - - 1 -', '1 . . 1 . . 1 . 1 . . . 5 . 1 .'), 28, 0, .9),
@@ -524,7 +524,7 @@ STYLES['pop'] = Style(
      {'kick': 'x.....x...x.....', 'snare': '....X.......X...', 'hat': 'xoxoxoxoxoxoxoxo', 'tambourine': '....x.......x...'}),
     fills=True, drums=1, level=-14, tilt=1.3, room=.4, swell=2)
 
-# %% ../nbs/02_practice.ipynb #9f5fe352
+# %% ../nbs/02_practice.ipynb #8c2ddef7
 STYLES['reggae'] = Style(
     (66, 88), {'major': ('I IV I IV', 'I V vi IV', 'I ii IV I'), 'minor': ('i iv i iv', 'i bVII i bVII', 'i iv bVII i'), 'dorian': ('i IV i IV',)},
     (Part('bass', ('electric bass', 'sub bass'),
@@ -538,7 +538,7 @@ STYLES['reggae'] = Style(
      {'kick': '....x.......x...', 'snare': '....X......oX...', 'hat': 'x.oxx.oxx.oxx.ox', 'rim': '...x..x.........'}),
     fills=True, swing=.56, drums=-1, level=-20, tilt=-1., room=.5, crackle=.1)
 
-# %% ../nbs/02_practice.ipynb #93b861b6
+# %% ../nbs/02_practice.ipynb #490b0979
 STYLES['rock'] = Style(
     (100, 150), {'major': ('I bVII IV I', 'I IV V IV', 'I I IV V', 'I V IV IV'), 'minor': ('i bVI bVII i', 'i bVII bVI bVII', 'i bIII bVII iv')},
     (Part('bass', ('picked bass', 'electric bass'), ('1 1 1 1 1 1 1 1', '1 - - 1 1 - 5 b7', '1 . 1 1 . 1 1 .'), 28, 0, .9),
@@ -555,7 +555,7 @@ STYLES['rock'] = Style(
      {'kick': 'x.x...x.x.x...x.', 'snare': '....X.......X...', 'hat': 'x.x.x.x.x.x.x.x.', 'cowbell': 'x...x...x...x...'}),
     scale='minor pentatonic', fills=True, drums=1, level=-15.5, tilt=-.8, room=.35, swell=2.5)
 
-# %% ../nbs/02_practice.ipynb #b80cea40
+# %% ../nbs/02_practice.ipynb #86422b9d
 @dataclass(frozen=True)
 class Mix:
     "The sound of a recording."
@@ -571,7 +571,7 @@ class Mix:
     loose: float # how unsteady the players are, seconds
     drums: float # level of the drums, dB
 
-# %% ../nbs/02_practice.ipynb #fc9355d9
+# %% ../nbs/02_practice.ipynb #4f28156d
 def make_mix(
     style: Style, # the genre
     rng: np.random.Generator, # source of the habits
@@ -583,7 +583,7 @@ def make_mix(
                hiss=rng.uniform(-75, -50), crackle=style.crackle*rng.uniform(0, 2), loose=rng.uniform(.002, .012),
                drums=style.drums + rng.normal(0, 2))
 
-# %% ../nbs/02_practice.ipynb #e202fee4
+# %% ../nbs/02_practice.ipynb #a8ee5893
 @dataclass(frozen=True)
 class Player:
     "A chair in the band, taken."
@@ -593,7 +593,7 @@ class Player:
     patterns: tuple # the figures that the player likes
     level: float # dB in the mix
 
-# %% ../nbs/02_practice.ipynb #1f6cc27a
+# %% ../nbs/02_practice.ipynb #a6694c17
 def some(
     rng: np.random.Generator, # source of the choice
     options: tuple, # what there is
@@ -602,7 +602,7 @@ def some(
     "A random few."
     return tuple(options[i] for i in sorted(rng.permutation(len(options))[:most]))
 
-# %% ../nbs/02_practice.ipynb #a1f1604b
+# %% ../nbs/02_practice.ipynb #41327084
 def make_player(
     part: Part, # the chair
     rng: np.random.Generator, # source of the habits
@@ -614,7 +614,7 @@ def make_player(
     sound = replace(own, slope=own.slope + slope, decay=own.decay*decay, vibrato=own.vibrato*vibrato, drive=own.drive*drive)
     return Player(part, name, sound, some(rng, part.patterns, 2), part.level + rng.normal(0, 1.5))
 
-# %% ../nbs/02_practice.ipynb #735e81a5
+# %% ../nbs/02_practice.ipynb #174fbb84
 def make_kit(
     rng: np.random.Generator, # source of the habits
 ) -> dict: # drum name -> Drum
@@ -623,10 +623,10 @@ def make_kit(
     return {name: replace(d, high=d.high*tune, low=d.low*tune, ring=d.ring*ring, decay=d.decay*ring, band=(d.band[0]*bright, d.band[1]*bright))
             for name, d in DRUMS.items()}
 
-# %% ../nbs/02_practice.ipynb #637adaa9
+# %% ../nbs/02_practice.ipynb #736db2c9
 RESERVED_ARTISTS = range(900, 1000) # kept out of every corpus, for songs that nobody may have trained on
 
-# %% ../nbs/02_practice.ipynb #d2fd5e7b
+# %% ../nbs/02_practice.ipynb #3e0fbb3e
 @dataclass(frozen=True)
 class Artist:
     "The habits that an artist's songs share."
@@ -642,7 +642,7 @@ class Artist:
     kit: dict # drum name -> Drum
     mix: Mix # the recording
 
-# %% ../nbs/02_practice.ipynb #badb9455
+# %% ../nbs/02_practice.ipynb #27af715d
 def make_artist(
     genre: str, # one of the ten, in any spelling
     index: int = 0, # number of the artist
@@ -658,7 +658,7 @@ def make_artist(
                   () if rng.random() < style.drumless else some(rng, style.grooves, 2),
                   tuple(make_player(part, rng) for part in style.parts if rng.random() < part.chance), make_kit(rng), make_mix(style, rng))
 
-# %% ../nbs/02_practice.ipynb #d7900d1c
+# %% ../nbs/02_practice.ipynb #e2d87c70
 def known_genre(
     genre: str, # a genre in any spelling
 ) -> str: # one of `GTZAN_GENRES`
@@ -679,7 +679,7 @@ def whole_number(
         raise ValueError(f'{name} must be a whole number ' + (f'from {least} to {most}' if most < 2**63 - 1 else f'of at least {least}') + f', got {value!r}')
     return int(value)
 
-# %% ../nbs/02_practice.ipynb #ea005bbe
+# %% ../nbs/02_practice.ipynb #d06cf8be
 def form(
     bars: int, # how many are needed
     unit: int, # bars of a section, 8 or 12
@@ -695,7 +695,7 @@ def form(
         start += plan[-1][2]
     return plan
 
-# %% ../nbs/02_practice.ipynb #21defcc9
+# %% ../nbs/02_practice.ipynb #3084b91b
 @dataclass
 class Score:
     "A song on paper."
@@ -706,7 +706,7 @@ class Score:
     notes: dict # role -> notes (start, length, pitch, strength), in beats
     hits: list # drum strokes (beat, drum, strength)
 
-# %% ../nbs/02_practice.ipynb #298dd33d
+# %% ../nbs/02_practice.ipynb #cae4ddf4
 def play_drums(
     groove: dict, # drum -> one bar
     bars: int, # length of the section
@@ -720,7 +720,7 @@ def play_drums(
     roll = [(end + i/4, drum, .5 + .15*i) for i, drum in enumerate(('snare', 'snare', 'tom', 'tom'))]
     return [(0., 'crash', .8)] + [hit for hit in hits if hit[0] < end] + roll
 
-# %% ../nbs/02_practice.ipynb #028a3979
+# %% ../nbs/02_practice.ipynb #02658231
 def play_part(
     player: Player, # who plays
     letter: str, # section
@@ -738,7 +738,7 @@ def play_part(
     scale = {(tonality[0] + step) % 12 for step in SCALES[tonality[1]]}
     return melody(rng, chords, scale, part.register, *part.sing, swing, part.gate)
 
-# %% ../nbs/02_practice.ipynb #0f027ef1
+# %% ../nbs/02_practice.ipynb #c83b7b9c
 def melody_scale(
     style: Style, # the genre
     scale: str, # of the song
@@ -746,7 +746,7 @@ def melody_scale(
     "What melodies are made of: rock in a major key takes the major pentatonic."
     return 'major pentatonic' if (style.scale, scale) == ('minor pentatonic', 'major') else style.scale or scale
 
-# %% ../nbs/02_practice.ipynb #3ae235d3
+# %% ../nbs/02_practice.ipynb #4b40a6a3
 def compose(
     artist: Artist, # who writes
     song: int, # number of the song
@@ -772,7 +772,7 @@ def compose(
         score.hits += [(4*start + t, *rest) for t, *rest in play_drums(grooves[kind], bars, artist.swing, style.fills)]
     return score
 
-# %% ../nbs/02_practice.ipynb #fb1403bd
+# %% ../nbs/02_practice.ipynb #7d35c660
 def add(
     track: np.ndarray, # (samples,), changed in place
     wave: np.ndarray, # (samples of the note,)
@@ -785,7 +785,7 @@ def add(
     wave = wave[:max(0, len(track) - first)]
     track[first:first + len(wave)] += gain*wave
 
-# %% ../nbs/02_practice.ipynb #d31fe19a
+# %% ../nbs/02_practice.ipynb #68897c35
 def render_part(
     notes: list, # of one player
     player: Player, # who plays
@@ -806,7 +806,7 @@ def render_part(
         add(track, cache[key], start*beat + late[i], strength*touch[i]*10**(swell(start)/20), sr)
     return track
 
-# %% ../nbs/02_practice.ipynb #be7cc1f1
+# %% ../nbs/02_practice.ipynb #e63e3f3e
 def render_drums(
     hits: list, # strokes: (beat, drum, strength)
     kit: dict, # drum name -> Drum
@@ -823,7 +823,7 @@ def render_drums(
     for (t, drum, strength), lag in zip(hits, late): add(track, cache[drum], t*beat + lag, strength, sr)
     return track
 
-# %% ../nbs/02_practice.ipynb #4c6d97ac
+# %% ../nbs/02_practice.ipynb #2003e1b8
 def even_out(
     track: np.ndarray, # waveform, (n,)
 ) -> np.ndarray: # waveform, RMS 1 where something sounds
@@ -843,7 +843,7 @@ def amplify(
     low_pass = signal.butter(2, min(sound.cutoff, .45*sr), fs=sr, output='sos')
     return even_out(signal.sosfilt(low_pass, np.tanh(.6*sound.drive*track)))
 
-# %% ../nbs/02_practice.ipynb #8481f4bb
+# %% ../nbs/02_practice.ipynb #ffde21be
 def equaliser(
     f: np.ndarray, # frequencies in Hz
     mix: Mix, # the recording
@@ -853,7 +853,7 @@ def equaliser(
     db = mix.tilt*np.clip(np.log2(f/700), -4, 4) + sum(gain/(1 + (4*np.log2(f/hz))**2) for hz, gain in mix.peaks)
     return 10**(db/20)/np.sqrt((1 + (mix.low_cut/f)**6)*(1 + (f/mix.high_cut)**8))
 
-# %% ../nbs/02_practice.ipynb #aeac2d58
+# %% ../nbs/02_practice.ipynb #5e246633
 def put_in_room(
     y: np.ndarray, # waveform, (n,)
     mix: Mix, # the recording
@@ -868,7 +868,7 @@ def put_in_room(
     echo = fft.rfft(echo/np.sqrt((echo**2).sum()), size)*f/(f + 250)
     return fft.irfft(fft.rfft(y, size)*equaliser(f, mix)*(1 + 2*mix.wet*echo), size)[:len(y)]
 
-# %% ../nbs/02_practice.ipynb #44b582b9
+# %% ../nbs/02_practice.ipynb #122b78f4
 def surface(
     n: int, # samples
     mix: Mix, # the recording
@@ -881,7 +881,7 @@ def surface(
     noise[clicks] += .1*rng.standard_normal(len(clicks))*rng.random(len(clicks))
     return noise
 
-# %% ../nbs/02_practice.ipynb #d8b5126c
+# %% ../nbs/02_practice.ipynb #3b8c601c
 def render(
     artist: Artist, # who plays
     score: Score, # what
@@ -903,7 +903,7 @@ def render(
     y[n - fade:] *= np.linspace(1, 0, fade)
     return np.clip(y, -.99, .99).astype(np.float32)
 
-# %% ../nbs/02_practice.ipynb #863f3405
+# %% ../nbs/02_practice.ipynb #1707dc07
 def describe(
     artist: Artist, # who plays
     score: Score, # what
@@ -913,7 +913,7 @@ def describe(
     return dict(genre=artist.genre, artist=artist.name, tempo=score.tempo, key=f'{NOTE_NAMES[score.tonic]} {score.scale}',
                 instruments=', '.join(sorted(names)))
 
-# %% ../nbs/02_practice.ipynb #910e9f4c
+# %% ../nbs/02_practice.ipynb #772a27e7
 def check_sound(
     seconds: float, # length of a song
     sr: int, # sample rate in Hz
@@ -923,7 +923,7 @@ def check_sound(
     if not number or not 1 <= seconds <= 3600: raise ValueError(f'seconds must be a number from 1 to 3600, got {seconds!r}')
     whole_number('sr', sr, 8000, 192000)
 
-# %% ../nbs/02_practice.ipynb #2c584a7b
+# %% ../nbs/02_practice.ipynb #3ff26a30
 def practice_song(
     genre: str, # one of the ten, in any spelling
     artist: int = 0, # number of the artist
@@ -938,10 +938,10 @@ def practice_song(
     score = compose(who, song, seconds)
     return render(who, score, seconds, sr), describe(who, score)
 
-# %% ../nbs/02_practice.ipynb #efacf55d
-RULES = 3 # raise this when the same seed begins to give other music: caches of older music are then left alone
+# %% ../nbs/02_practice.ipynb #8719d58e
+RULES = 4 # raise this when the same seed begins to give other music: caches of older music are then left alone
 
-# %% ../nbs/02_practice.ipynb #77bdde6d
+# %% ../nbs/02_practice.ipynb #20a903db
 def corpus_plan(
     songs_per_genre: int, # how many songs of each genre
     artists_per_genre: int, # how many artists share them
@@ -952,7 +952,7 @@ def corpus_plan(
     return [(f'{genre}/{genre}-{i:05d}{suffix}', genre, f'{genre}-{i:05d}', i % artists_per_genre, i//artists_per_genre)
             for genre in genres for i in range(songs_per_genre)]
 
-# %% ../nbs/02_practice.ipynb #095e3a8c
+# %% ../nbs/02_practice.ipynb #49486d77
 def check_corpus(
     songs_per_genre: int, # at least 1
     seconds: float, # 1 to 3600
@@ -972,7 +972,7 @@ def check_corpus(
     if suffix not in AUDIO_SUFFIXES: raise ValueError(f"suffix must be one of {', '.join(AUDIO_SUFFIXES)}, got {suffix!r}")
     return names
 
-# %% ../nbs/02_practice.ipynb #4436d2aa
+# %% ../nbs/02_practice.ipynb #4375e5b2
 def claim_folder(
     out: Path, # folder for a corpus
     settings: dict, # what its songs depend on
@@ -988,7 +988,7 @@ def claim_folder(
     for half in out.glob('*/.*'): # left behind by a process that was killed
         if time.time() - half.stat().st_mtime > 60: half.unlink(missing_ok=True)
 
-# %% ../nbs/02_practice.ipynb #f0c71c82
+# %% ../nbs/02_practice.ipynb #d1cce103
 def make_song(
     out: Path, # folder of the corpus
     row: tuple, # of `corpus_plan`
@@ -1004,7 +1004,7 @@ def make_song(
     truth = describe(who, score)
     return dict(path=path, genre=truth.pop('genre'), track=track, **truth)
 
-# %% ../nbs/02_practice.ipynb #1870a96b
+# %% ../nbs/02_practice.ipynb #8cc8a7f6
 def write_corpus(
     out, # folder to write to; it is made if missing, and must be empty or hold a part of this corpus
     songs_per_genre: int = 10, # how many songs of each genre
@@ -1029,7 +1029,7 @@ def write_corpus(
     with atomic_path(out/'manifest.csv') as part: tracks.to_csv(part, index=False, lineterminator='\n')
     return tracks.assign(path=[str(out/path) for path in tracks.path])
 
-# %% ../nbs/02_practice.ipynb #ecaac6a8
+# %% ../nbs/02_practice.ipynb #5d80e371
 def practice_corpus(
     songs_per_genre: int = 10, # how many songs of each genre
     seconds: float = 30., # length of a song, 1 to 3600

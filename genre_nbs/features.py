@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'STATISTICS', 'check_signal', 'frames_of', 'hann', 'magnitude_spectrogram', 'divisor', 'Analysis',
-           'power_to_db', 'plot_spectrogram', 'rms', 'zero_crossing_rate', 'spectral_centroid', 'spectral_bandwidth',
-           'spectral_rolloff', 'contrast_bands', 'spectral_contrast', 'mel_frequencies', 'mel_filters', 'mel_groups',
-           'mel_power', 'melspectrogram', 'mfcc', 'mfcc_summary', 'spectral_peaks', 'estimate_tuning', 'chroma_filters',
-           'chroma_stft', 'tonnetz', 'all_features', 'statistic', 'feature_statistics']
+           'power_to_db', 'plot_spectrogram', 'rms', 'zero_crossing_rate', 'in_blocks', 'spectral_centroid',
+           'spectral_bandwidth', 'spectral_rolloff', 'contrast_bands', 'spectral_contrast', 'mel_frequencies',
+           'mel_filters', 'mel_groups', 'mel_power', 'melspectrogram', 'mfcc', 'mfcc_summary', 'spectral_peaks',
+           'estimate_tuning', 'chroma_filters', 'chroma_stft', 'tonnetz', 'all_features', 'statistic',
+           'feature_statistics']
 
-# %% ../nbs/03_features.ipynb #f2fb277a
+# %% ../nbs/03_features.ipynb #d2d6d59a
 from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.fft import dct, rfft
 
-# %% ../nbs/03_features.ipynb #b7169565
+# %% ../nbs/03_features.ipynb #04ddc4af
 def check_signal(
     y: np.ndarray, # waveform, (samples,), floating point
 ) -> np.ndarray: # the same, float32
@@ -38,7 +39,7 @@ def frames_of(
     padded = np.pad(y, n_fft // 2, mode=pad_mode)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
-# %% ../nbs/03_features.ipynb #0f948d26
+# %% ../nbs/03_features.ipynb #b3f644b0
 @lru_cache(maxsize=8)
 def hann(
     n: int, # samples
@@ -46,7 +47,7 @@ def hann(
     "The periodic Hann window (as `scipy.signal.get_window('hann', n)`)."
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
-# %% ../nbs/03_features.ipynb #16ed184d
+# %% ../nbs/03_features.ipynb #3ee3076b
 def magnitude_spectrogram(
     y: np.ndarray, # waveform, (samples,), float32
     n_fft: int = 2048, # samples in one frame
@@ -62,7 +63,7 @@ def magnitude_spectrogram(
         np.abs(spectrum.astype(np.complex64), out=S[i:i + block])
     return S
 
-# %% ../nbs/03_features.ipynb #ed218b15
+# %% ../nbs/03_features.ipynb #ceb78ce8
 def divisor(
     x: np.ndarray, # any shape, not negative
 ) -> np.ndarray: # the same, with 1 in place of what is too small to divide by
@@ -94,8 +95,8 @@ class Analysis:
     @cached_property
     def times(self): return np.arange(len(self)) * self.hop_length / self.sr # (frames,), middle of each frame, in seconds
 
-    @cached_property
-    def power(self): return np.square(self.S) # (frames, bins)
+    @property
+    def power(self): return np.square(self.S) # (frames, bins), made anew each time: it is as large as S
 
     @cached_property
     def total(self): return divisor(self.S.sum(1)) # (frames,), sum of all amplitudes
@@ -105,10 +106,11 @@ class Analysis:
 
     @cached_property
     def chroma(self): # (frames, 12), each frame's strongest is 1
-        chroma = self.power @ chroma_filters(self.sr, self.n_fft, estimate_tuning(self)).T
+        filters = chroma_filters(self.sr, self.n_fft, estimate_tuning(self)).T
+        chroma = in_blocks(lambda S: np.square(S) @ filters, self.S)
         return chroma / divisor(chroma.max(1, keepdims=True))
 
-# %% ../nbs/03_features.ipynb #30cfd399
+# %% ../nbs/03_features.ipynb #574c1ece
 def power_to_db(
     power: np.ndarray, # any shape, not negative
     ref: float = 1., # the power that is 0 dB
@@ -134,7 +136,7 @@ def plot_spectrogram(
     ax.set(xlabel='time (s)', ylabel='frequency (Hz)', ylim=(0, fmax or a.sr / 2), title=title)
     return ax
 
-# %% ../nbs/03_features.ipynb #6ebae448
+# %% ../nbs/03_features.ipynb #8049a383
 def rms(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32, linear amplitude
@@ -142,18 +144,28 @@ def rms(
     frames = frames_of(a.y, a.n_fft, a.hop_length, a.pad_mode)
     return np.sqrt(np.einsum('tn,tn->t', frames, frames) / a.n_fft)[None]
 
-# %% ../nbs/03_features.ipynb #576592bf
+# %% ../nbs/03_features.ipynb #4b5bec16
 def zero_crossing_rate(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32 in [0, 1]
     "Share of samples at which the sign changes: low for a bass, high for a cymbal (as `librosa.feature.zero_crossing_rate`)."
-    negative = a.y < -1e-10
-    crossings = np.concatenate([[0], np.cumsum(negative[1:] != negative[:-1])])
+    negative, changes = a.y < -1e-10, np.zeros(len(a.y), bool)
+    np.not_equal(negative[1:], negative[:-1], out=changes[1:])
+    crossings = np.cumsum(changes, dtype=np.int32)
     start = np.arange(len(a)) * a.hop_length - a.n_fft // 2
     first, last = np.clip([start, start + a.n_fft - 1], 0, len(a.y) - 1)
     return ((crossings[last] - crossings[first]) / a.n_fft).astype(np.float32)[None]
 
-# %% ../nbs/03_features.ipynb #442e6738
+# %% ../nbs/03_features.ipynb #76268daf
+def in_blocks(
+    function, # of one or more arrays (frames, ...), gives an array (frames, ...)
+    *arrays, # (frames, ...) each
+    size: int = 128, # frames in a block
+) -> np.ndarray: # (frames, ...)
+    "Apply a function to a few frames at a time, so that what it needs in between stays small, however long the song."
+    return np.concatenate([function(*[x[i:i + size] for x in arrays]) for i in range(0, len(arrays[0]), size)])
+
+
 def spectral_centroid(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32, Hz
@@ -165,9 +177,8 @@ def spectral_bandwidth(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32, Hz
     "How far the spectrum spreads around its centroid (as `librosa.feature.spectral_bandwidth`)."
-    deviation = a.freq - a.centroid[:, None]
-    deviation *= deviation
-    return np.sqrt(np.einsum('tf,tf->t', a.S, deviation) / a.total)[None]
+    def spread(S, centroid): return np.einsum('tf,tf->t', S, np.square(a.freq - centroid[:, None]))
+    return np.sqrt(in_blocks(spread, a.S, a.centroid) / a.total)[None]
 
 
 def spectral_rolloff(
@@ -175,11 +186,12 @@ def spectral_rolloff(
     roll_percent: float = 0.85, # share of the amplitude that lies below, in (0, 1)
 ) -> np.ndarray: # (1, frames), float32, Hz
     "The frequency below which 85 % of a spectrum lies (as `librosa.feature.spectral_rolloff`)."
-    below = np.cumsum(a.S, axis=1)
-    first = np.argmax(below >= np.float32(roll_percent) * below[:, -1:], axis=1)
-    return a.freq[first][None]
+    def first_above(S):
+        below = np.cumsum(S, axis=1)
+        return np.argmax(below >= np.float32(roll_percent) * below[:, -1:], axis=1)
+    return a.freq[in_blocks(first_above, a.S)][None]
 
-# %% ../nbs/03_features.ipynb #ecbf1a9c
+# %% ../nbs/03_features.ipynb #5aa0f077
 @lru_cache(maxsize=16)
 def contrast_bands(
     sr: int, # sample rate in Hz
@@ -213,7 +225,7 @@ def spectral_contrast(
         valleys[k], peaks[k] = ordered[:, :count].mean(1), ordered[:, -count:].mean(1)
     return power_to_db(peaks) - power_to_db(valleys)
 
-# %% ../nbs/03_features.ipynb #4030e986
+# %% ../nbs/03_features.ipynb #bdb4a3d5
 def mel_frequencies(
     n: int, # how many
     fmax: float, # the highest, in Hz
@@ -237,21 +249,21 @@ def mel_filters(
     triangles = np.minimum((freq - left) / (middle - left), (right - freq) / (right - middle))
     return (np.maximum(0, triangles) * 2 / (right - left)).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #e9fd655c
+# %% ../nbs/03_features.ipynb #4a233d36
 @lru_cache(maxsize=16)
 def mel_groups(
     sr: int, # sample rate in Hz
     n_fft: int = 2048, # samples in one frame
     n_mels: int = 128, # number of mel bands
     size: int = 16, # bands in one group
-) -> list: # (bands, bins, weights (bins, bands)) of each group
+) -> list: # of each group: its bins, a slice; its weights, (bins, bands)
     "The mel filter bank in groups of neighbours, each with only the bins that it hears."
     groups = []
     for start in range(0, n_mels, size):
         weights = mel_filters(sr, n_fft, n_mels)[start:start + size]
         heard = np.flatnonzero(weights.any(0))
         bins = slice(heard[0], heard[-1] + 1) if len(heard) else slice(0, 1)
-        groups.append((slice(start, start + size), bins, np.ascontiguousarray(weights[:, bins].T)))
+        groups.append((bins, np.ascontiguousarray(weights[:, bins].T)))
     return groups
 
 
@@ -260,10 +272,12 @@ def mel_power(
     n_mels: int = 128, # number of mel bands
 ) -> np.ndarray: # (frames, n_mels), float32, power
     "Power in each mel band, lowest first."
-    mel = np.empty((len(a), n_mels), np.float32)
-    for bands, bins, weights in mel_groups(a.sr, a.n_fft, n_mels):
-        mel[:, bands] = a.power[:, bins] @ weights
-    return mel
+    groups = mel_groups(a.sr, a.n_fft, n_mels)
+
+    def bands_of(S):
+        power = np.square(S)
+        return np.concatenate([power[:, bins] @ weights for bins, weights in groups], axis=1)
+    return in_blocks(bands_of, a.S)
 
 
 def melspectrogram(
@@ -273,7 +287,7 @@ def melspectrogram(
     "Power in each mel band, lowest first (as `librosa.feature.melspectrogram`)."
     return mel_power(a, n_mels).T
 
-# %% ../nbs/03_features.ipynb #03eede39
+# %% ../nbs/03_features.ipynb #e2ade214
 def mfcc(
     a: Analysis, # the song
     n_mfcc: int = 20, # how many coefficients
@@ -282,7 +296,7 @@ def mfcc(
     "Mel-frequency cepstral coefficients: the rough shape of each spectrum in dB (as `librosa.feature.mfcc`)."
     return dct(power_to_db(mel_power(a, n_mels)), norm='ortho')[:, :n_mfcc].T
 
-# %% ../nbs/03_features.ipynb #99629bd8
+# %% ../nbs/03_features.ipynb #5801e64a
 def mfcc_summary(
     y: np.ndarray, # waveform, (samples,), or clips of one length, (n, samples); in [-1, 1]
     sr: int, # sample rate in Hz
@@ -295,7 +309,7 @@ def mfcc_summary(
     coefficients = mfcc(Analysis(y, sr, n_fft, hop_length), n_mfcc).astype(np.float64)
     return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #6079fa11
+# %% ../nbs/03_features.ipynb #8cf986a6
 def spectral_peaks(
     a: Analysis, # the song
     fmin: float = 150., # lowest frequency, in Hz
@@ -303,10 +317,11 @@ def spectral_peaks(
     threshold: float = 0.1, # a peak has more than this share of its frame's largest power
 ) -> tuple: # frequencies in Hz and powers of all peaks, (peaks,) each, float32
     "Peaks of the power spectra, each placed by the parabola through it and its neighbours (as `librosa.piptrack`)."
-    P, low = a.power, np.searchsorted(a.freq, fmin)
-    high = np.searchsorted(a.freq, min(fmax, a.sr / 2))
-    S, below, above = P[:, low:high], P[:, low - 1:high - 1], P[:, low + 1:high + 1]
-    frame, k = np.nonzero((S > np.float32(threshold) * P.max(1, keepdims=True)) & (S > below) & (S >= above))
+    low, high = np.searchsorted(a.freq, [fmin, min(fmax, a.sr / 2)])
+    P = np.square(a.S[:, low - 1:high + 1])
+    S, below, above = P[:, 1:-1], P[:, :-2], P[:, 2:]
+    enough = np.float32(threshold) * np.square(a.S.max(1, keepdims=True))
+    frame, k = np.nonzero((S > enough) & (S > below) & (S >= above))
     S, below, above = S[frame, k], below[frame, k], above[frame, k]
     curve, slope = (above + below).astype(float) - 2 * S.astype(float), (above - below) / np.float32(2)
     inside = np.abs(slope) < np.abs(curve)
@@ -326,7 +341,7 @@ def estimate_tuning(
     counts, edges = np.histogram(residual, np.linspace(-0.5, 0.5, 101))
     return float(edges[np.argmax(counts)])
 
-# %% ../nbs/03_features.ipynb #47c58ad0
+# %% ../nbs/03_features.ipynb #580e9217
 @lru_cache(maxsize=256)
 def chroma_filters(
     sr: int, # sample rate in Hz
@@ -352,7 +367,7 @@ def chroma_stft(
     "Share of each of the twelve pitch classes, the strongest of a frame being 1 (as `librosa.feature.chroma_stft`)."
     return a.chroma.T
 
-# %% ../nbs/03_features.ipynb #674c4ecb
+# %% ../nbs/03_features.ipynb #e31b2faa
 def tonnetz(
     a: Analysis, # the song
 ) -> np.ndarray: # (6, frames), float32: fifths, minor thirds and major thirds, two coordinates each
@@ -363,7 +378,7 @@ def tonnetz(
     chroma = a.chroma / divisor(a.chroma.sum(1, keepdims=True))
     return (chroma @ circles.T.astype(np.float32)).T
 
-# %% ../nbs/03_features.ipynb #a9d436f0
+# %% ../nbs/03_features.ipynb #3fb1c7c8
 FAMILIES = dict(
     mfcc=mfcc, chroma_stft=chroma_stft, zero_crossing_rate=zero_crossing_rate, spectral_centroid=spectral_centroid,
     spectral_contrast=spectral_contrast, spectral_rolloff=spectral_rolloff, spectral_bandwidth=spectral_bandwidth, tonnetz=tonnetz, rms=rms)
@@ -379,7 +394,7 @@ def all_features(
     a = Analysis(y, sr, n_fft, hop_length)
     return {name: family(a) for name, family in FAMILIES.items()}
 
-# %% ../nbs/03_features.ipynb #93371162
+# %% ../nbs/03_features.ipynb #f6ba9901
 STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max') # the seven of the Free Music Archive's features (Defferrard et al., 2017)
 
 

@@ -157,7 +157,8 @@ def test_to_dict_is_json_with_the_contract():
 def test_ties_go_to_the_first_genre():
     scores = evaluate([[0.5, 0.5], [0.5, 0.5]], [0, 1], ("x", "y"))
     assert scores.confusion.tolist() == [[1, 0], [1, 0]]
-    assert top_k_accuracy([[0.5, 0.5], [0.5, 0.5]], [0, 1], 1) == 0.5
+    assert top_k_accuracy([[0.5, 0.5], [0.5, 0.5]], [0, 0], 1) == 1
+    assert top_k_accuracy([[0.3, 0.4, 0.3]], [2], 2) == 0
 
 
 def test_genres_without_examples_count_as_zero_without_warnings():

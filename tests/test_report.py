@@ -236,6 +236,26 @@ def test_processes_may_append_at_once(tmp_path, scores, monkeypatch):
     assert len(table) == 160 and table["name"].is_unique and (table["accuracy"] == scores.accuracy).all()
 
 
+def record_when_told(go, path, scores):
+    go.wait()
+    record_result(path, scores, "late")
+
+
+def test_a_process_waits_until_the_other_is_done(tmp_path, scores, monkeypatch):
+    monkeypatch.setattr(report, "_version", lambda package: "1")
+    path = tmp_path / "r.csv"
+    context = multiprocessing.get_context("fork")
+    go = context.Event()
+    worker = context.Process(target=record_when_told, args=(go, path, scores), daemon=True)
+    worker.start()
+    with report._locked(path):
+        go.set()
+        worker.join(0.7)
+        assert worker.is_alive() and path.read_bytes() == b""
+    worker.join(20)
+    assert worker.exitcode == 0 and len(pd.read_csv(path)) == 1
+
+
 def test_a_full_disk_leaves_the_table_as_it_was(tmp_path, scores, monkeypatch):
     path = tmp_path / "r.csv"
     record_result(path, scores, "first")
@@ -274,6 +294,7 @@ def test_checksums():
     x = np.arange(6, dtype=np.float32)
     assert data_checksum(x) == data_checksum(x.copy()) != data_checksum(x.reshape(2, 3))
     assert data_checksum(x) != data_checksum(x.astype(np.float64)) and data_checksum(x) != data_checksum(x[::-1])
+    assert data_checksum(np.zeros(2, np.int32)) != data_checksum(np.zeros(2, np.float32))
     assert data_checksum(np.array(["a", "b"])) == data_checksum(np.array(["a", "b"], dtype=object)) != data_checksum(np.array(["ab", ""]))
     assert data_checksum(x[::2]) == data_checksum(x[::2].copy())
     assert re.fullmatch("[0-9a-f]{64}", data_checksum(x))

@@ -10,7 +10,7 @@ __all__ = ['GATHER_BYTES', 'OPTIMIZERS', 'FUSED', 'SCHEDULES', 'BEST_BY', 'ELEME
            'fingerprint', 'prepare', 'run_epoch', 'fit', 'Stack', 'stacked_layer', 'train_stack_epoch', 'judge_stack',
            'fit_many', 'add_rows', 'Recipe', 'new_network', 'train_recipe']
 
-# %% ../nbs/07_training.ipynb #08458d67
+# %% ../nbs/07_training.ipynb #2113ffb3
 import copy
 import hashlib
 import json
@@ -35,7 +35,7 @@ from torch import nn
 from .datasets import Examples
 from .files import atomic_path
 
-# %% ../nbs/07_training.ipynb #e4608813
+# %% ../nbs/07_training.ipynb #cf72eaad
 class Standardize(nn.Module):
     "Takes `mean` from its input and divides by `std`; both are buffers, saved with the weights and not trained."
     def __init__(
@@ -56,7 +56,7 @@ class Standardize(nn.Module):
 
     def extra_repr(self): return f"shape={self.shape}"
 
-# %% ../nbs/07_training.ipynb #9c6d41b3
+# %% ../nbs/07_training.ipynb #65e823d7
 def standardizer(
     x: np.ndarray, # training examples, (n, ...), any number type
     axes: tuple = (0,), # axes over which the statistics are taken; must hold 0. (0,) gives each feature its own
@@ -71,7 +71,7 @@ def standardizer(
     layer.std.copy_(torch.from_numpy(np.where(var > 0, np.sqrt(var), 1.0)))
     return layer
 
-# %% ../nbs/07_training.ipynb #c6b10a8b
+# %% ../nbs/07_training.ipynb #343e0c86
 GATHER_BYTES = 2**26 # data up to this size is put in order once per epoch, larger data batch by batch
 
 def batches(
@@ -92,7 +92,7 @@ def batches(
             rows = order.narrow(axis, start, stop - start)
             yield x[rows], y[rows]
 
-# %% ../nbs/07_training.ipynb #52b1805c
+# %% ../nbs/07_training.ipynb #5006f161
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in (
     "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")}
 FUSED = {"cpu": ("Adagrad", "Adam", "AdamW"), "cuda": ("Adam", "AdamW", "SGD")} # measured: faster in one kernel
@@ -114,7 +114,7 @@ def make_optimizer(
     except TypeError as e:
         raise ValueError(f"{name} cannot be made with {options}: {e}") from e
 
-# %% ../nbs/07_training.ipynb #9c184cad
+# %% ../nbs/07_training.ipynb #db93ff37
 def scores(
     logits: torch.Tensor, # answers of the network before softmax, (n, k)
     y: torch.Tensor, # right labels, (n,), int64 in [0, k)
@@ -126,7 +126,7 @@ def scores(
     f1 = (2 * hits / (pairs.sum(0) + pairs.sum(1))).nanmean()
     return torch.stack([F.cross_entropy(logits, y).double(), hits.sum() / len(y), f1])
 
-# %% ../nbs/07_training.ipynb #5cb84cef
+# %% ../nbs/07_training.ipynb #9d544ed2
 def predict_logits(
     model: nn.Module, # the network; is switched to evaluation mode
     x: torch.Tensor, # examples, (n, ...), on the network's device
@@ -152,7 +152,7 @@ def predict_proba(
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 
-# %% ../nbs/07_training.ipynb #6b4f292b
+# %% ../nbs/07_training.ipynb #02432e03
 def pick_device(
     name: str | torch.device | None = None, # "cpu", "cuda", ...; None: a GPU if there is one
 ) -> torch.device: # the device
@@ -171,14 +171,14 @@ def number_tensor(
     x = np.require(x if x.dtype == np.uint8 else x.astype(np.float32, copy=False), requirements=["C", "W"])
     return torch.from_numpy(x)
 
-# %% ../nbs/07_training.ipynb #450aa9a0
+# %% ../nbs/07_training.ipynb #414a2cd5
 def copy_weights(
     model: nn.Module, # the network
 ) -> dict: # name -> tensor, independent of the network from now on
     "A copy of all weights and buffers: `state_dict()` alone gives references that training goes on changing."
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #d74b4b71
+# %% ../nbs/07_training.ipynb #9ba10265
 def epoch_seeds(
     seed: int, # seed of the run, 0 or more
     epoch: int, # number of the epoch, from 1
@@ -186,7 +186,7 @@ def epoch_seeds(
     "Independent seeds of one epoch (numpy's `SeedSequence`). Raises `ValueError` when `seed` is negative."
     return [int(s) for s in np.random.SeedSequence([seed, epoch]).generate_state(3, np.uint64) >> np.uint64(1)]
 
-# %% ../nbs/07_training.ipynb #ac91ee31
+# %% ../nbs/07_training.ipynb #34fa2768
 def _cosine(progress): return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -204,7 +204,7 @@ def set_lr(
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
-# %% ../nbs/07_training.ipynb #f078620e
+# %% ../nbs/07_training.ipynb #3c7847ff
 def train_epoch(
     model: nn.Module, # the network; its weights are changed
     optimizer: torch.optim.Optimizer, # made for this network
@@ -233,7 +233,7 @@ def train_epoch(
         done += len(yb)
     return scores(torch.cat(answers), y[order])
 
-# %% ../nbs/07_training.ipynb #25827744
+# %% ../nbs/07_training.ipynb #6a1aa45a
 @dataclass
 class History:
     "What happened in a run of `fit`."
@@ -262,7 +262,7 @@ class History:
         if score > self.best_score: self.best_score, self.best_epoch = score, row["epoch"]
         return self.best_epoch == row["epoch"]
 
-# %% ../nbs/07_training.ipynb #3b00ffaf
+# %% ../nbs/07_training.ipynb #a6016dda
 def history_row(
     epoch: int, # from 1
     results: list, # loss, accuracy and macro F1 of training, and perhaps of validation
@@ -272,7 +272,7 @@ def history_row(
     names = [f"{part}_{what}" for part in ("train", "valid") for what in ("loss", "accuracy", "f1_macro")]
     return {"epoch": epoch} | dict(zip(names, results, strict=False)) | {"seconds": seconds}
 
-# %% ../nbs/07_training.ipynb #f7788b25
+# %% ../nbs/07_training.ipynb #de9b0900
 def plot_history(
     history: History, # from `fit`
     what: str = "loss", # "loss", "accuracy" or "f1_macro"
@@ -288,7 +288,7 @@ def plot_history(
     ax.legend()
     return ax
 
-# %% ../nbs/07_training.ipynb #36a6594f
+# %% ../nbs/07_training.ipynb #25ce1dcd
 @dataclass
 class Run:
     "All that the next epoch depends on."
@@ -313,7 +313,7 @@ def save_checkpoint(
     with atomic_path(path) as part:
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {"genre_nbs_checkpoint": json.dumps(about)})
 
-# %% ../nbs/07_training.ipynb #9b5812a2
+# %% ../nbs/07_training.ipynb #c98c1abe
 def read_checkpoint(
     path: str | Path, # written by `save_checkpoint`
 ) -> tuple: # (dict of settings and history, dict of tensors)
@@ -324,7 +324,7 @@ def read_checkpoint(
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
         raise ValueError(f"{path} is no checkpoint, or is damaged ({e}): delete it to start anew") from e
 
-# %% ../nbs/07_training.ipynb #a5f0a693
+# %% ../nbs/07_training.ipynb #d7e7ca47
 def load_checkpoint(
     path: str | Path, # written by `save_checkpoint`
     run: Run, # its model, optimizer, history and best weights are put back, in place
@@ -343,7 +343,7 @@ def load_checkpoint(
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
     run.history = History(**about["history"])
 
-# %% ../nbs/07_training.ipynb #9d0fa230
+# %% ../nbs/07_training.ipynb #f45a728c
 def example_tensors(
     examples: Examples, # `x` (n, ...), `y` (n,), `genres`
     device: torch.device, # where they shall live
@@ -376,7 +376,7 @@ def check_model(
     if shape != (1, len(genres)):
         raise ValueError(f"the network's answer to one example has shape {shape}, not (1, {len(genres)}) for {', '.join(genres)}")
 
-# %% ../nbs/07_training.ipynb #60177d7f
+# %% ../nbs/07_training.ipynb #7bd3019d
 BEST_BY = ("f1_macro", "accuracy", "loss")
 
 
@@ -403,7 +403,7 @@ def fingerprint(
         for array in () if part is None else (part.x, part.y): digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]
 
-# %% ../nbs/07_training.ipynb #c4cf46be
+# %% ../nbs/07_training.ipynb #f3a1d66e
 def prepare(
     model: nn.Module, # moved to the device
     train: Examples, # what it learns from
@@ -434,7 +434,7 @@ def run_epoch(
     row = history_row(epoch, torch.cat(results).tolist(), time.perf_counter() - start)
     if run.history.add(row, s["best_by"]): run.best = copy_weights(run.model)
 
-# %% ../nbs/07_training.ipynb #a909a2c6
+# %% ../nbs/07_training.ipynb #873e5290
 def fit(
     model: nn.Module, # the network: examples (n, ...) in, logits (n, k) out; trained in place, ends with the best weights, in evaluation mode
     train: Examples, # what it learns from
@@ -472,7 +472,7 @@ def fit(
     model.eval()
     return run.history
 
-# %% ../nbs/07_training.ipynb #d5f91ff6
+# %% ../nbs/07_training.ipynb #21e81607
 ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)
 
 
@@ -524,7 +524,7 @@ def stacked_layer(
     one = lambda own, x: torch.func.functional_call(layer, own, (x,))
     return torch.vmap(one, randomness="different")(weights, x)
 
-# %% ../nbs/07_training.ipynb #e7af5940
+# %% ../nbs/07_training.ipynb #8319c2d0
 def train_stack_epoch(
     stack: Stack, # its weights are changed
     optimizer: torch.optim.Optimizer, # made for this stack
@@ -566,27 +566,28 @@ def judge_stack(
         logits = torch.cat([stack(part.expand(size, *part.shape)) for part in x.split(1024)], 1)
     return [scores(own, y) for own in logits]
 
-# %% ../nbs/07_training.ipynb #aa562be5
+# %% ../nbs/07_training.ipynb #711bbc84
 def fit_many(
     models: list, # `nn.Sequential`s of the same shape; each is trained in place and ends with its best weights
     train: Examples, # what they learn from
     valid: Examples | None = None, # what decides, for each, which epoch is kept
     seeds: list | None = None, # one for each network, as in `fit`; None: 0, 1, 2, ...
-    optimizer: str = "Adam", # and all other arguments as in `fit`
-    lr: float | None = None,
-    optimizer_options: dict | None = None,
-    epochs: int = 30,
-    batch_size: int = 16,
-    device: str | None = None,
-    best_by: str = "f1_macro",
-    augment: Callable | None = None,
-    schedule: str | None = None,
-    label_smoothing: float = 0.0,
-    progress: bool = False,
+    optimizer: str = "Adam", # a key of `OPTIMIZERS`; it must treat each weight on its own, as the eleven do
+    lr: float | None = None, # learning rate; None: the optimizer's own default
+    optimizer_options: dict | None = None, # such as {"weight_decay": 0.01}
+    epochs: int = 30, # passes through the training examples
+    batch_size: int = 16, # examples a step, for each network
+    device: str | None = None, # "cpu", "cuda"; None: a GPU if there is one
+    best_by: str = "f1_macro", # "f1_macro", "accuracy" or "loss" of the validation examples
+    augment: Callable | None = None, # (x of one network's batch, generator) -> x of the same shape
+    schedule: str | None = None, # a key of `SCHEDULES`; None: the learning rate stays
+    label_smoothing: float = 0.0, # share of the target spread over all genres
+    progress: bool = False, # whether to show a progress bar, on standard error
 ) -> list: # a History for each network
     "Trains networks side by side: each as `fit` would alone, to rounding, but for the dice of dropout. Raises `ValueError` as `fit` does."
     check_settings(epochs, batch_size, best_by, schedule)
     device, seeds = pick_device(device), list(range(len(models)) if seeds is None else seeds)
+    if not 0 < len(models) == len(seeds): raise ValueError(f"one seed for each network is needed, not {len(seeds)} for {len(models)}")
     data, held_out = prepare(models[0], train, valid, device)
     stack = Stack([model.to(device) for model in models])
     step = make_optimizer(stack, optimizer, lr, optimizer_options)
@@ -618,7 +619,7 @@ def add_rows(
     return [i for i, (history, row) in enumerate(zip(histories, rows, strict=True))
             if not history.diverged_at and history.add(history_row(epoch, row, seconds), best_by)]
 
-# %% ../nbs/07_training.ipynb #43e09f38
+# %% ../nbs/07_training.ipynb #210d664c
 @dataclass(frozen=True)
 class Recipe:
     "How to make a genre classifier: the representation of a song, the network, and the settings of `fit`."

@@ -515,3 +515,9 @@ def test_dropout_differs_between_the_networks_of_a_stack():
 def test_only_like_networks_are_stacked():
     with pytest.raises(ValueError, match="different layers"):
         fit_many([nn.Sequential(nn.Linear(5, 3)), nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))], examples(), epochs=1, device="cpu")
+
+
+@pytest.mark.parametrize(("n", "seeds"), [(2, [1]), (0, None)])
+def test_each_network_of_a_stack_needs_a_seed(n, seeds):
+    with pytest.raises(ValueError, match="one seed for each network is needed"):
+        fit_many([stackable(i) for i in range(n)], examples(), seeds=seeds, epochs=1, device="cpu")

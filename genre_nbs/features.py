@@ -10,13 +10,13 @@ __all__ = ['FAMILIES', 'STATISTICS', 'check_signal', 'frames_of', 'hann', 'magni
            'estimate_tuning', 'chroma_filters', 'chroma_stft', 'tonnetz', 'all_features', 'statistic',
            'feature_statistics']
 
-# %% ../nbs/03_features.ipynb #d2d6d59a
+# %% ../nbs/03_features.ipynb #468ef56d
 from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.fft import dct, rfft
 
-# %% ../nbs/03_features.ipynb #04ddc4af
+# %% ../nbs/03_features.ipynb #7c70bd20
 def check_signal(
     y: np.ndarray, # waveform, (samples,), floating point
 ) -> np.ndarray: # the same, float32
@@ -39,7 +39,7 @@ def frames_of(
     padded = np.pad(y, n_fft // 2, mode=pad_mode)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
-# %% ../nbs/03_features.ipynb #b3f644b0
+# %% ../nbs/03_features.ipynb #41f0bf4e
 @lru_cache(maxsize=8)
 def hann(
     n: int, # samples
@@ -47,7 +47,7 @@ def hann(
     "The periodic Hann window (as `scipy.signal.get_window('hann', n)`)."
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
-# %% ../nbs/03_features.ipynb #3ee3076b
+# %% ../nbs/03_features.ipynb #8386d807
 def magnitude_spectrogram(
     y: np.ndarray, # waveform, (samples,), float32
     n_fft: int = 2048, # samples in one frame
@@ -63,7 +63,7 @@ def magnitude_spectrogram(
         np.abs(spectrum.astype(np.complex64), out=S[i:i + block])
     return S
 
-# %% ../nbs/03_features.ipynb #ceb78ce8
+# %% ../nbs/03_features.ipynb #b45e36e1
 def divisor(
     x: np.ndarray, # any shape, not negative
 ) -> np.ndarray: # the same, with 1 in place of what is too small to divide by
@@ -110,7 +110,7 @@ class Analysis:
         chroma = in_blocks(lambda S: np.square(S) @ filters, self.S)
         return chroma / divisor(chroma.max(1, keepdims=True))
 
-# %% ../nbs/03_features.ipynb #574c1ece
+# %% ../nbs/03_features.ipynb #262c78cb
 def power_to_db(
     power: np.ndarray, # any shape, not negative
     ref: float = 1., # the power that is 0 dB
@@ -130,13 +130,14 @@ def plot_spectrogram(
     "Power over time and frequency, in dB below the loudest."
     import matplotlib.pyplot as plt
     ax = ax or plt.gca()
-    edges = (a.times[0], a.times[-1], 0, a.sr / 2)
+    half = a.hop_length / a.sr / 2
+    edges = (-half, a.times[-1] + half, 0, a.sr / 2)
     image = ax.imshow(power_to_db(a.power, ref=a.power.max()).T, origin='lower', aspect='auto', extent=edges, cmap='magma')
     ax.figure.colorbar(image, ax=ax, format='%+d dB', pad=0.01)
     ax.set(xlabel='time (s)', ylabel='frequency (Hz)', ylim=(0, fmax or a.sr / 2), title=title)
     return ax
 
-# %% ../nbs/03_features.ipynb #8049a383
+# %% ../nbs/03_features.ipynb #e7397873
 def rms(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32, linear amplitude
@@ -144,7 +145,7 @@ def rms(
     frames = frames_of(a.y, a.n_fft, a.hop_length, a.pad_mode)
     return np.sqrt(np.einsum('tn,tn->t', frames, frames) / a.n_fft)[None]
 
-# %% ../nbs/03_features.ipynb #4b5bec16
+# %% ../nbs/03_features.ipynb #795df987
 def zero_crossing_rate(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32 in [0, 1]
@@ -156,7 +157,7 @@ def zero_crossing_rate(
     first, last = np.clip([start, start + a.n_fft - 1], 0, len(a.y) - 1)
     return ((crossings[last] - crossings[first]) / a.n_fft).astype(np.float32)[None]
 
-# %% ../nbs/03_features.ipynb #76268daf
+# %% ../nbs/03_features.ipynb #df25398a
 def in_blocks(
     function, # of one or more arrays (frames, ...), gives an array (frames, ...)
     *arrays, # (frames, ...) each
@@ -191,7 +192,7 @@ def spectral_rolloff(
         return np.argmax(below >= np.float32(roll_percent) * below[:, -1:], axis=1)
     return a.freq[in_blocks(first_above, a.S)][None]
 
-# %% ../nbs/03_features.ipynb #5aa0f077
+# %% ../nbs/03_features.ipynb #1e3fc05f
 @lru_cache(maxsize=16)
 def contrast_bands(
     sr: int, # sample rate in Hz
@@ -225,7 +226,7 @@ def spectral_contrast(
         valleys[k], peaks[k] = ordered[:, :count].mean(1), ordered[:, -count:].mean(1)
     return power_to_db(peaks) - power_to_db(valleys)
 
-# %% ../nbs/03_features.ipynb #bdb4a3d5
+# %% ../nbs/03_features.ipynb #7e4864e7
 def mel_frequencies(
     n: int, # how many
     fmax: float, # the highest, in Hz
@@ -249,7 +250,7 @@ def mel_filters(
     triangles = np.minimum((freq - left) / (middle - left), (right - freq) / (right - middle))
     return (np.maximum(0, triangles) * 2 / (right - left)).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #4a233d36
+# %% ../nbs/03_features.ipynb #2eea09e6
 @lru_cache(maxsize=16)
 def mel_groups(
     sr: int, # sample rate in Hz
@@ -287,7 +288,7 @@ def melspectrogram(
     "Power in each mel band, lowest first (as `librosa.feature.melspectrogram`)."
     return mel_power(a, n_mels).T
 
-# %% ../nbs/03_features.ipynb #e2ade214
+# %% ../nbs/03_features.ipynb #5768d14d
 def mfcc(
     a: Analysis, # the song
     n_mfcc: int = 20, # how many coefficients
@@ -296,7 +297,7 @@ def mfcc(
     "Mel-frequency cepstral coefficients: the rough shape of each spectrum in dB (as `librosa.feature.mfcc`)."
     return dct(power_to_db(mel_power(a, n_mels)), norm='ortho')[:, :n_mfcc].T
 
-# %% ../nbs/03_features.ipynb #5801e64a
+# %% ../nbs/03_features.ipynb #f91599ef
 def mfcc_summary(
     y: np.ndarray, # waveform, (samples,), or clips of one length, (n, samples); in [-1, 1]
     sr: int, # sample rate in Hz
@@ -309,7 +310,7 @@ def mfcc_summary(
     coefficients = mfcc(Analysis(y, sr, n_fft, hop_length), n_mfcc).astype(np.float64)
     return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #8cf986a6
+# %% ../nbs/03_features.ipynb #586b7bf0
 def spectral_peaks(
     a: Analysis, # the song
     fmin: float = 150., # lowest frequency, in Hz
@@ -341,7 +342,7 @@ def estimate_tuning(
     counts, edges = np.histogram(residual, np.linspace(-0.5, 0.5, 101))
     return float(edges[np.argmax(counts)])
 
-# %% ../nbs/03_features.ipynb #580e9217
+# %% ../nbs/03_features.ipynb #52bd7d4f
 @lru_cache(maxsize=256)
 def chroma_filters(
     sr: int, # sample rate in Hz
@@ -367,7 +368,7 @@ def chroma_stft(
     "Share of each of the twelve pitch classes, the strongest of a frame being 1 (as `librosa.feature.chroma_stft`)."
     return a.chroma.T
 
-# %% ../nbs/03_features.ipynb #e31b2faa
+# %% ../nbs/03_features.ipynb #e238aaba
 def tonnetz(
     a: Analysis, # the song
 ) -> np.ndarray: # (6, frames), float32: fifths, minor thirds and major thirds, two coordinates each
@@ -378,7 +379,7 @@ def tonnetz(
     chroma = a.chroma / divisor(a.chroma.sum(1, keepdims=True))
     return (chroma @ circles.T.astype(np.float32)).T
 
-# %% ../nbs/03_features.ipynb #3fb1c7c8
+# %% ../nbs/03_features.ipynb #e773e8b3
 FAMILIES = dict(
     mfcc=mfcc, chroma_stft=chroma_stft, zero_crossing_rate=zero_crossing_rate, spectral_centroid=spectral_centroid,
     spectral_contrast=spectral_contrast, spectral_rolloff=spectral_rolloff, spectral_bandwidth=spectral_bandwidth, tonnetz=tonnetz, rms=rms)
@@ -394,7 +395,7 @@ def all_features(
     a = Analysis(y, sr, n_fft, hop_length)
     return {name: family(a) for name, family in FAMILIES.items()}
 
-# %% ../nbs/03_features.ipynb #f6ba9901
+# %% ../nbs/03_features.ipynb #56cc53b5
 STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max') # the seven of the Free Music Archive's features (Defferrard et al., 2017)
 
 

@@ -318,7 +318,7 @@ def spectral_peaks(
     threshold: float = 0.1, # a peak has more than this share of its frame's largest power
 ) -> tuple: # frequencies in Hz and powers of all peaks, (peaks,) each, float32
     "Peaks of the power spectra, each placed by the parabola through it and its neighbours (as `librosa.piptrack`)."
-    low, high = np.searchsorted(a.freq, [fmin, min(fmax, a.sr / 2)])
+    low, high = np.maximum(1, np.searchsorted(a.freq, [fmin, min(fmax, a.sr / 2)]))
     P = np.square(a.S[:, low - 1:high + 1])
     S, below, above = P[:, 1:-1], P[:, :-2], P[:, 2:]
     enough = np.float32(threshold) * np.square(a.S.max(1, keepdims=True))

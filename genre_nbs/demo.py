@@ -16,7 +16,7 @@ from genre_nbs.genres import GTZAN_GENRES, genre_title
 from genre_nbs.pipeline import train_on
 from genre_nbs.practice import RESERVED_ARTISTS, practice_song, write_corpus
 from genre_nbs.recipes import find_recipe
-from genre_nbs.report import html_report, mistakes_html
+from genre_nbs.report import html_report, mistakes_html, record_result
 from genre_nbs.spectrograms import log_mel, to_grey
 from genre_nbs.training import plot_history
 
@@ -66,6 +66,8 @@ def run_recipe(name, out, seed):
     unknown = load_examples(out / "unknown", done.classifier.representation, done.classifier.genres)
     proba = done.classifier.predict_proba_examples(unknown.x)
     test = evaluate(proba, unknown.y, unknown.genres, unknown.track, by="track")
+    sides = (done.train.track, done.valid.track, unknown.track)
+    record_result(out / "results.csv", test, name, "artist", sides, seeds=[seed], recipe=done.classifier.settings)
     return {"trained": done, "model": model, "test": test, "songs": song_table(proba, unknown, out)}
 
 
@@ -90,7 +92,6 @@ def write_report(out, runs):
     low, high = first.accuracy_interval
     summary = {"songs learned from": learned, "unknown songs": first.n}
     summary |= {"accuracy on them": f"{first.accuracy:.0%}", "95 % interval": f"{low:.0%} to {high:.0%}"}
-    write_table(out / "results.csv", overview)
     return html_report(out / "report.html", "Music genres told apart", sections, summary, LEAD)
 
 

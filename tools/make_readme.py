@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import nbformat
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -11,8 +12,9 @@ NOTE = "<!-- Made from nbs/index.ipynb by tools/make_readme.py: edit there. -->\
 
 def readme():
     "The text of the index notebook, its code cells as fenced blocks and without outputs."
-    exporter = MarkdownExporter(exclude_output=True, exclude_input_prompt=True)
-    text, _ = exporter.from_filename(str(ROOT / "nbs" / "index.ipynb"))
+    notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
+    notebook.metadata["language_info"] = {"name": "python"}  # cleaned away; it names the language of the fenced blocks
+    text, _ = MarkdownExporter(exclude_output=True, exclude_input_prompt=True).from_notebook_node(notebook)
     return NOTE + text.strip() + "\n"
 
 

@@ -94,10 +94,12 @@ def read_picture(
     path = Path(path)
     if not path.is_file(): raise PictureError(path, 'no such file')
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=('PNG', 'JPEG')) as image:
-            if image.width * image.height > MAX_PIXELS: raise PictureError(path, f'{image.width} x {image.height} pixels are too many')
-            if getattr(image, 'n_frames', 1) > 1: raise PictureError(path, 'is animated, and a spectrogram is a single picture')
-            return pixels_of(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # our own limit is stricter
+            with Image.open(path, formats=('PNG', 'JPEG')) as image:
+                if image.width * image.height > MAX_PIXELS: raise PictureError(path, f'{image.width} x {image.height} pixels are too many')
+                if getattr(image, 'n_frames', 1) > 1: raise PictureError(path, 'is animated, and a spectrogram is a single picture')
+                return pixels_of(image)
     except PictureError: raise
     except Image.DecompressionBombError: raise PictureError(path, 'has too many pixels') from None
     except Image.UnidentifiedImageError: raise PictureError(path, 'is neither a PNG nor a JPEG picture') from None

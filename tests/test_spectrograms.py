@@ -158,6 +158,7 @@ def test_jpeg(tmp_path):
         assert np.abs(s.read_picture(tmp_path / f"a{suffix}").astype(int) - smooth).max() < 8
 
 
+@pytest.mark.filterwarnings("error")
 def test_faulty_files_get_a_picture_error_and_one_line(tmp_path):
     good = s.save_picture(tmp_path / "good.png", RNG.integers(0, 256, (128, 300), dtype=np.uint8)).read_bytes()
     Image.fromarray(GREY).save(tmp_path / "film.png", save_all=True, append_images=[Image.fromarray(255 - GREY)])
@@ -166,10 +167,10 @@ def test_faulty_files_get_a_picture_error_and_one_line(tmp_path):
     damaged = bytearray(good)
     damaged[len(good) // 2] ^= 255
     for name, data in {"cut": good[:len(good) // 2], "head": good[:20], "empty": b"", "text": b"hello" * 100, "damaged": bytes(damaged),
-                       "bomb": png(100_000, 100_000, 8, 0, b""), "large": png(5000, 4000, 8, 0, bytes(5001 * 4000)),
+                       "bomb": png(100_000, 100_000, 8, 0, b""), "large": png(5000, 4000, 8, 0, bytes(5001 * 4000)), "huge": png(10_000, 10_000, 8, 0, b""),
                        "flat": png(0, 5, 8, 0, b"")}.items():
         (tmp_path / f"{name}.png").write_bytes(data)
-    names = ("film", "gif", "folder", "cut", "head", "empty", "text", "damaged", "bomb", "large", "flat", "missing")
+    names = ("film", "gif", "folder", "cut", "head", "empty", "text", "damaged", "bomb", "large", "huge", "flat", "missing")
     for name in names:
         with pytest.raises(s.PictureError) as error:
             s.read_picture(tmp_path / f"{name}.png")

@@ -18,7 +18,10 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that read songs.")]
-DATA_HELP = "A folder of genre folders (songs or pictures), a manifest (.csv), or a folder with X.npy and labels.npy."
+DATA_HELP = (
+    "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
+    "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
+)
 
 
 def say(line=""):
@@ -129,7 +132,11 @@ def train(
     recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],
     out: Annotated[Path, typer.Option(help="Model file to write (.safetensors).")],
     valid: Annotated[Path | None, typer.Option(help="Data for validation; without it a part of DATA is kept apart.")] = None,
-    split: Annotated[str | None, typer.Option(help="random, track, artist, or a folder of list files; by artist where known.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
+    ] = None,
+    artists: Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")] = None,
+    replicas: Annotated[bool, typer.Option(help="Look for doubles of a recording, and keep them on one side of the split.")] = True,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")] = None,
@@ -149,11 +156,21 @@ def train(
         raise ValueError("--valid and --split exclude each other: give one of them")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
+    changes |= {"artists": artists, "replicas": replicas}
     done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
     path = done.classifier.save(out)
     for side in (done.train, done.valid) if valid is not None else (done.train,):
         say_bad(side.bad)
-    result = {**scores(done.evaluations), "model": str(path), "settings": done.classifier.settings, "bad": bad_list(done.train.bad)}
+    for names in done.replicas.tracks:
+        say(f"the same recording, kept on one side: {', '.join(names)}")
+    doubles = done.replicas.tracks.tolist()
+    result = {
+        **scores(done.evaluations),
+        "model": str(path),
+        "settings": done.classifier.settings,
+        "bad": bad_list(done.train.bad),
+        "replicas": doubles,
+    }
     emit(result, as_json, f"{score_lines(done.evaluations)}\nModel: {path}")
 
 
@@ -171,11 +188,11 @@ def evaluate(
     Example: genre-nbs evaluate model.safetensors songs --plot confusion.png
     """
     from genre_nbs.classifier import GenreClassifier
-    from genre_nbs.datasets import load_examples
     from genre_nbs.pipeline import judge
+    from genre_nbs.sources import load_collection
 
     classifier = GenreClassifier.load(model)
-    examples = load_examples(data, classifier.representation, classifier.genres, jobs=jobs, progress=sys.stderr.isatty())
+    examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = judge(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
     last = list(evaluations.values())[-1]

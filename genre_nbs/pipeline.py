@@ -1,12 +1,19 @@
 "From a collection on disk to a trained and judged classifier: what the command line and the demo carry out."
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
 
 from genre_nbs.classifier import GenreClassifier, train_classifier
-from genre_nbs.datasets import DataError, Examples, load_examples
+from genre_nbs.datasets import DataError, Examples
 from genre_nbs.evaluation import Evaluation, evaluate
-from genre_nbs.splitting import split_examples
+from genre_nbs.sources import load_collection, suited
+from genre_nbs.splitting import replica_table, split_examples, with_replicas
 from genre_nbs.training import History
+
+
+MOST_COMPARED = 5000  # tracks; beyond, looking for doubles would take minutes, and has to be asked for by with_replicas
 
 
 @dataclass
@@ -18,6 +25,7 @@ class Trained:
     train: Examples
     valid: Examples
     evaluations: dict  # 'example' and 'track' -> Evaluation on the validation side
+    replicas: pd.DataFrame  # recordings that the collection holds more than once; they were kept on one side
 
 
 def check_two_genres(examples):
@@ -28,23 +36,37 @@ def check_two_genres(examples):
     return examples
 
 
-def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, **changes):
+def mark_replicas(tracks, jobs=1, progress=False):
+    "Tracks with their doubles marked, unless there are too many to compare."
+    return with_replicas(tracks, jobs, progress) if len(tracks) <= MOST_COMPARED else tracks
+
+
+def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, replicas=False, **changes):
     """Read `data`, train `recipe` on it and judge the result on the validation side.
 
     `valid` is a collection of its own; without it a part of `data` is kept apart by `split`, which is by artist where
-    the artists are known and by track otherwise. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
+    the artists are known and by track otherwise. `artists` is a file that names them. With `replicas`, doubles of a
+    recording are looked for, and kept on one side of a split by track, artist or hash.
+    Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
-    examples = check_two_genres(load_examples(data, recipe.representation, jobs=jobs, progress=progress))
+    representation = suited(recipe.representation, data)
+    recipe = replace(recipe, representation=representation)
+    grouped = valid is None and split in (None, "track", "artist", "hash")
+    mark = partial(mark_replicas, jobs=jobs, progress=progress) if replicas and grouped else None
+    examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
+    doubles = replica_table(examples)
     if valid is None:
         train, valid = split_examples(examples, split or default_split(examples), valid_size, seed)
     else:
-        train, valid = examples, load_examples(valid, recipe.representation, examples.genres, jobs, progress)
+        train, valid = examples, load_collection(valid, representation, examples.genres, jobs, progress)
     classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress, **changes)
-    return Trained(classifier, history, train, valid, judge(classifier, valid))
+    return Trained(classifier, history, train, valid, judge(classifier, valid), doubles)
 
 
 def default_split(examples):
-    "By artist where the artists are known and every genre has two, else by track."
+    "The collection's own, where it brings one; by artist where the artists are known and every genre has two; else by track."
+    if examples.split is not None and {"train", "valid"} <= set(examples.split):
+        return "own"
     if examples.artist is None:
         return "track"
     artists = {genre: set(examples.artist[examples.y == label]) for label, genre in enumerate(examples.genres)}

@@ -8,7 +8,7 @@ __all__ = ['FINGERPRINT_SECONDS', 'FRAME_SECONDS', 'REPLICA', 'SPLITS', 'SplitEr
            'likeness', 'find_replicas', 'joined_groups', 'with_replicas', 'replica_table', 'hash_split', 'list_key',
            'read_list', 'list_split', 'leak_report', 'groups_of', 'own_split', 'split_examples']
 
-# %% ../nbs/06_splitting.ipynb #622aef07
+# %% ../nbs/06_splitting.ipynb #cb0eec48
 import hashlib
 import math
 from pathlib import Path
@@ -27,7 +27,7 @@ from .audio import AUDIO_SUFFIXES, AudioError, load_audio
 from .datasets import progress_bar
 from .spectrograms import PICTURE_SUFFIXES, PictureError, log_mel, read_picture
 
-# %% ../nbs/06_splitting.ipynb #472f829d
+# %% ../nbs/06_splitting.ipynb #0b10c654
 class SplitError(ValueError):
     "A split that cannot be made: too few songs or artists, or list files that do not fit."
 
@@ -60,7 +60,7 @@ def _split(items, valid_size, seed, stratify=None):
     except ValueError as error: raise SplitError(f'cannot split {len(items)} items: {error}') from error
     return np.sort(train), np.sort(valid)
 
-# %% ../nbs/06_splitting.ipynb #fd586592
+# %% ../nbs/06_splitting.ipynb #96842be0
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
     train: np.ndarray, # indices of the training side
@@ -82,7 +82,7 @@ def check_leak(
         names = ', '.join(shared[:3]) + (', ...' if len(shared) > 3 else '')
         raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s stand on both sides of the split: {names}')
 
-# %% ../nbs/06_splitting.ipynb #e015d979
+# %% ../nbs/06_splitting.ipynb #c80025de
 def group_split(
     y: np.ndarray, # (n,) labels
     groups: np.ndarray, # (n,) names of tracks or artists
@@ -102,7 +102,7 @@ def group_split(
     on_valid = np.isin(groups, valid_groups)
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #e8041b93
+# %% ../nbs/06_splitting.ipynb #807587ae
 FINGERPRINT_SECONDS = 60. # of a song that are looked at
 FRAME_SECONDS = 0.2 # of one column of a fingerprint
 
@@ -130,7 +130,7 @@ def fingerprint(
     except (AudioError, PictureError): return None
     return fingerprint_of(log_mel(y, sr, hop_length=round(sr * 0.05)))
 
-# %% ../nbs/06_splitting.ipynb #7f7eeb0e
+# %% ../nbs/06_splitting.ipynb #28e85721
 REPLICA = 0.75 # likeness from which two tracks count as one recording
 
 
@@ -173,7 +173,7 @@ def find_replicas(
             rows.append((names[i], names[j], round(float(alike[a, b]), 3), genres[i] if genres[i] == genres[j] else f'{genres[i]} and {genres[j]}'))
     return pd.DataFrame(rows, columns=['track', 'replica', 'likeness', 'genres']).sort_values('likeness', ascending=False, ignore_index=True, kind='stable')
 
-# %% ../nbs/06_splitting.ipynb #4e509533
+# %% ../nbs/06_splitting.ipynb #1412542e
 def joined_groups(
     *names, # arrays (n,) of group names, of several kinds
 ) -> np.ndarray: # (n,) one name a group: whoever shares a name of any kind, with any number of steps between, is in one
@@ -211,7 +211,7 @@ def replica_table(
     table = pd.DataFrame({'group': examples.group, 'tracks': examples.track}).drop_duplicates().groupby('group').tracks.agg(list)
     return table[table.str.len() > 1].reset_index()
 
-# %% ../nbs/06_splitting.ipynb #164c7593
+# %% ../nbs/06_splitting.ipynb #a5ab6a3d
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
     valid_size: float = 0.3, # share of the names that go to the validation side, in the long run
@@ -224,7 +224,7 @@ def hash_split(
     if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one side is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #be8b09d5
+# %% ../nbs/06_splitting.ipynb #bebd00e7
 def list_key(
     name: str, # a line of a list, or the name of a track
 ) -> str: # the last part of the path, without the ending of a song or picture
@@ -262,7 +262,7 @@ def list_split(
     if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {tracks[0]!r}')
     return train, valid
 
-# %% ../nbs/06_splitting.ipynb #0431138a
+# %% ../nbs/06_splitting.ipynb #a26c7daa
 def leak_report(
     examples, # `Examples`
     train: np.ndarray, # indices of the training side
@@ -276,7 +276,7 @@ def leak_report(
         rows.append((what, len(np.unique(names)), len(shared), np.isin(names[valid], shared).mean() if len(valid) else 0., ', '.join(shared[:5])))
     return pd.DataFrame(rows, columns=['what', 'groups', 'on both sides', 'share of validation', 'such as']).set_index('what')
 
-# %% ../nbs/06_splitting.ipynb #b23a2be5
+# %% ../nbs/06_splitting.ipynb #87b3cb83
 SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
 
 

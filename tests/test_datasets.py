@@ -1,0 +1,249 @@
+"Readers of collections, and the quarantine."
+
+import hashlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+from PIL import Image
+
+from genre_nbs.audio import save_audio
+from genre_nbs.datasets import DataError, Representation, folder_tracks, load_arrays, load_examples, manifest_tracks, read_tracks
+
+SR = 8000
+SUMMARY = Representation("summary", sr=SR, seconds=0.5)
+rng = np.random.default_rng(0)
+NOTE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(SR) / SR) + 0.01 * rng.standard_normal(SR)).astype(np.float32)
+
+
+def wav_bytes(path, y=NOTE, **kwargs):
+    sf.write(path, y, SR, **kwargs)
+    return path.read_bytes()
+
+
+def bad_ways(folder):
+    "Twenty ways in which a file can be bad: name -> (suffix, function that writes it)."
+    good = wav_bytes(folder / "good.wav")
+    flac = wav_bytes(folder / "good.flac")
+    mp3 = wav_bytes(folder / "good.mp3")
+    au = wav_bytes(folder / "good.au")
+    png = folder / "good.png"
+    Image.fromarray(rng.integers(0, 255, (128, 60), dtype=np.uint8)).save(png)
+    png_bytes = png.read_bytes()
+
+    def written(data):
+        return lambda path: path.write_bytes(data)
+
+    def sound(y, **kwargs):
+        return lambda path: sf.write(path, y, SR, **kwargs)
+
+    return {
+        "empty": (".wav", written(b"")),
+        "text": (".wav", written(b"this is not music")),
+        "web page": (".mp3", written(b"<!DOCTYPE html><html><body>404 Not Found</body></html>" * 20)),
+        "cut off wav": (".wav", written(good[: len(good) // 2])),
+        "header only": (".wav", written(good[:44])),
+        "half a header": (".wav", written(good[:20])),
+        "no samples": (".wav", sound(np.zeros(0))),
+        "silent": (".wav", sound(np.zeros(SR))),
+        "not a number": (".wav", sound(np.full(SR, np.nan, np.float32), subtype="FLOAT")),
+        "infinite": (".wav", sound(np.where(np.arange(SR) == 5, np.inf, NOTE), subtype="FLOAT")),
+        "too short": (".wav", sound(NOTE[:100])),
+        "zeros as bytes": (".wav", written(bytes(5000))),
+        "noise as bytes": (".ogg", written(rng.bytes(5000))),
+        "cut off flac": (".flac", written(flac[: len(flac) // 2])),
+        "cut off au": (".au", written(au[: len(au) // 2])),
+        "first bytes of an mp3": (".mp3", written(mp3[:60])),
+        "macOS note": (".wav", written(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(195))),
+        "a picture where songs are": (".png", written(png_bytes)),
+        "cut off picture": (".png", written(png_bytes[: len(png_bytes) // 2])),
+        "a wav that says 0 Hz": (".wav", written(good[:24] + bytes(4) + good[28:])),
+    }
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    "1,000 files in two genres, of which 60 are bad in 20 different ways."
+    folder = tmp_path_factory.mktemp("damaged")
+    ways = bad_ways(tmp_path_factory.mktemp("ways"))
+    songs = {genre: wav_bytes(folder / "note.wav", NOTE * scale) for genre, scale in (("blues", 1), ("rock", 0.5))}
+    (folder / "note.wav").unlink()
+    for genre, song in songs.items():
+        (folder / genre).mkdir()
+        for i in range(470):
+            (folder / genre / f"{genre}.{i:05}.wav").write_bytes(song)
+        for way, (suffix, write) in ways.items():
+            for copy in range(2 if genre == "blues" else 1):
+                write(folder / genre / f"{'._' if way == 'macOS note' else ''}bad {way} {copy}{suffix}")
+    return folder
+
+
+def test_sixty_bad_files_of_a_thousand(damaged):
+    "The case that the issue names: 940 tracks are left, and a table of 60 reasons."
+    assert len(folder_tracks(damaged)) == 1000
+    examples = load_examples(damaged, SUMMARY)
+    assert len(np.unique(examples.track)) == 940 and len(examples) == 1880
+    assert examples.summary().tracks.tolist() == [470, 470]
+    assert len(examples.bad) == 60 and examples.bad.path.str.contains("bad ").all() and examples.bad.path.is_unique
+    assert examples.bad.reason.str.len().between(5, 200).all() and not examples.bad.reason.str.contains("Traceback|\n").any()
+    assert not examples.bad.reason.str.contains(str(damaged), regex=False).any()  # the path has a column of its own
+    assert np.isfinite(examples.x).all()
+
+
+WORDS = {
+    "empty": "is empty (0 bytes)",
+    "text": "cannot be decoded",
+    "cut off wav": "is cut off",
+    "cut off au": "is cut off",
+    "silent": "is silent",
+    "not a number": "not finite",
+    "infinite": "not finite",
+    "too short": "shorter than the 0.5 s needed",
+    "macOS note": "a note that macOS left beside a song (AppleDouble, 211 bytes)",
+    "a picture where songs are": "MFCC summaries need the song itself",
+}
+
+
+@pytest.mark.parametrize("way", WORDS)
+def test_each_reason_says_what_is_wrong(damaged, way):
+    examples = load_examples(folder_tracks(damaged).loc[lambda t: t.path.str.contains(f"bad {way} ")].head(1).pipe(with_one_good, damaged), SUMMARY)
+    assert WORDS[way] in examples.bad.reason[0]
+
+
+def with_one_good(tracks, folder):
+    return pd.concat([tracks, folder_tracks(folder).loc[lambda t: ~t.path.str.contains("bad ")].head(1)], ignore_index=True)
+
+
+def test_two_processes_give_the_same(damaged):
+    tracks = folder_tracks(damaged).iloc[440:520]
+    one, two = load_examples(tracks, SUMMARY), load_examples(tracks, SUMMARY, jobs=2)
+    assert np.array_equal(one.x, two.x) and one.bad.equals(two.bad) and np.array_equal(one.track, two.track)
+
+
+def test_the_known_broken_file_of_gtzan_is_named(tmp_path):
+    (tmp_path / "jazz").mkdir()
+    (tmp_path / "jazz" / "jazz.00054.wav").write_bytes(rng.bytes(1000))
+    save_audio(tmp_path / "jazz" / "jazz.00053.wav", NOTE, SR)
+    reason = load_examples(tmp_path, SUMMARY).bad.reason[0]
+    assert reason.startswith("cannot be decoded") and reason.endswith("GTZAN's known broken file")
+
+
+def test_nothing_usable(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_tracks(tmp_path / "missing")
+    with pytest.raises(DataError, match="no songs or pictures in genre folders"):
+        read_tracks(tmp_path)
+    (tmp_path / "blues").mkdir()
+    (tmp_path / "blues" / "a.wav").write_text("no")
+    with pytest.raises(DataError, match="none of the 1 files can be used; the first, .*a.wav: cannot be decoded"):
+        load_examples(tmp_path, SUMMARY)
+    (tmp_path / "x.txt").write_text("")
+    with pytest.raises(DataError, match="neither a folder nor a manifest"):
+        read_tracks(tmp_path / "x.txt")
+
+
+def test_folders_at_any_depth_and_names_that_clash(tmp_path):
+    for name in ("Hip Hop/album/a.wav", "hiphop2/a.wav", "Hip Hop/a.wav", "Hip Hop/a.flac", "Hip Hop/.hidden.wav", ".trash/x.wav"):
+        save_audio(tmp_path / name, NOTE, SR)
+    tracks = folder_tracks(tmp_path)
+    assert tracks.track.tolist() == ["Hip Hop/a.flac", "Hip Hop/a.wav", "Hip Hop/album/a", "hiphop2/a"]
+    assert tracks.genre.tolist() == ["hiphop"] * 3 + ["hiphop2"]
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("", "cannot be read as a table"),
+        ("a,b\n1,2\n", "path and genre not found"),
+        ("path,genre\n", "holds no rows"),
+        ("path,genre\na.wav,\n", "row 2 lacks"),
+        ("path,genre\nx.wav,blues\n,rock\n", "row 3 lacks"),
+        ("path,genre,track\na.wav,blues,1\nb.wav,rock,1\n", "'1' stands there twice"),
+        ("path,genre\na.wav,!!\n", "no genre name"),
+    ],
+)
+def test_manifests_that_do_not_serve(tmp_path, text, complaint):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        manifest_tracks(tmp_path / "m.csv")
+
+
+def test_a_manifest_of_other_bytes(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00path")
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        manifest_tracks(tmp_path / "m.csv")
+
+
+def test_a_manifest_brings_artist_split_and_group(tmp_path):
+    for name in ("a", "b"):
+        save_audio(tmp_path / f"{name}.wav", NOTE, SR)
+    (tmp_path / "manifest.csv").write_text("path,genre,artist,split,group\na.wav,Blues,Ann,train,1\nb.wav,Rock,Bob,valid,1\n")
+    examples = load_examples(tmp_path, SUMMARY)
+    assert examples.artist.tolist() == ["Ann", "Ann", "Bob", "Bob"] and examples.split.tolist() == ["train"] * 2 + ["valid"] * 2
+    part = examples.take(np.array([3, 0]))
+    assert part.group.tolist() == ["1", "1"] and part.artist.tolist() == ["Bob", "Ann"] and part.split.tolist() == ["valid", "train"]
+    (tmp_path / "manifest.csv").write_text("path,genre,artist\na.wav,Blues,Ann\nb.wav,Rock,\n")
+    assert load_examples(tmp_path, SUMMARY).artist is None  # known for all, or not known
+
+
+def arrays(folder, x, labels, **more):
+    for name, array in {"X": x, "labels": labels, **more}.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def test_arrays(tmp_path):
+    x = rng.normal(size=(6, 26))
+    x[2, 3] = np.inf
+    folder = arrays(tmp_path, x, np.array(["rock", "Blues"] * 3))
+    examples = load_arrays(folder, SUMMARY)
+    assert examples.x.dtype == np.float32 and len(examples) == 5 and examples.genres == ("blues", "rock")
+    assert not examples.songs_known and "row 2" in examples.bad.path[0]
+    arrays(tmp_path, x, np.array(["rock", "blues"] * 3), tracks=np.repeat(["a", "b", "c"], 2), artists=np.array(["z"] * 6))
+    known = load_examples(folder, SUMMARY)
+    assert known.songs_known and known.track.tolist() == ["a", "a", "b", "c", "c"] and known.artist.tolist() == ["z"] * 5
+
+
+@pytest.mark.parametrize(
+    "x, labels, complaint",
+    [
+        (np.zeros((3, 26)), np.array(["a", "b"]), "do not hold the same examples"),
+        (np.zeros((0, 26)), np.array([], dtype=str), "do not hold the same examples"),
+        (np.zeros(3), np.array(["a", "b", "c"]), "do not hold the same examples"),
+        (np.zeros((2, 13)), np.array(["a", "b"]), "this recipe takes"),
+        (np.full((2, 26), "x"), np.array(["a", "b"]), "not numbers"),
+        (np.full((2, 26), np.nan), np.array(["a", "b"]), "no row of X.npy is finite"),
+    ],
+)
+def test_arrays_that_do_not_fit(tmp_path, x, labels, complaint):
+    with pytest.raises(DataError, match=complaint):
+        load_arrays(arrays(tmp_path, x, labels), SUMMARY)
+
+
+def test_pickles_are_never_opened(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "evil"), "w")
+
+    folder = arrays(tmp_path, np.zeros((2, 26)), np.array(["a", "b"]))
+    np.save(folder / "labels.npy", np.array([Evil(), Evil()]), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot be read as a plain array"):
+        load_arrays(folder, SUMMARY)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_genre_that_a_model_does_not_know(tmp_path):
+    folder = arrays(tmp_path, np.zeros((2, 26)), np.array(["blues", "polka"]))
+    with pytest.raises(ValueError, match="unknown genre 'polka'"):
+        load_examples(folder, SUMMARY, genres=("blues", "rock"))
+
+
+def test_reading_changes_nothing(damaged, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(damaged / "rock", folder / "rock", ignore=lambda d, names: [n for n in names if "bad" not in n])
+    before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(DataError):
+        load_examples(folder, SUMMARY)
+    assert before == {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}

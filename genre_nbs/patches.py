@@ -49,7 +49,13 @@ class PatchConv2d(nn.Module):
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, scale=1.0):
         super().__init__()
-        self.in_channels, self.out_channels, self.kernel_size, self.stride, self.scale = in_channels, out_channels, kernel_size, stride, scale
+        self.in_channels, self.out_channels, self.kernel_size, self.stride, self.scale = (
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            scale,
+        )
         layer = nn.Conv2d(in_channels, out_channels, kernel_size, stride)
         self.weight, self.bias = layer.weight, layer.bias
 

@@ -277,7 +277,8 @@ def chart(results, path):
     names = list(results)[::-1]
     times = [milliseconds(results[name])[0] for name in names]
     colors = ["#0072b2" if name.startswith("genre_nbs") else "#bbbbbb" if name.startswith("floor") else "#e69f00" for name in names]
-    ax.bar_label(ax.barh([CONTENDERS[name].__doc__ for name in names], times, color=colors), fmt="%.0f", padding=3)
+    labels = [CONTENDERS[name].__doc__ + (f" ({results[name]['families']})" if name in ("audioflux", "essentia", "torchaudio") else "") for name in names]
+    ax.bar_label(ax.barh(labels, times, color=colors), fmt="%.0f", padding=3)
     ax.set(xscale="log", xlabel="milliseconds a song of 30 s, one core (logarithmic)", title="Feature extraction", xlim=(5, max(times) * 2))
     fig.savefig(path, dpi=100, metadata={"Software": None})
 
@@ -323,7 +324,7 @@ All nine families ({", ".join(FAMILIES)}) of a 30-second song take **{ours:.0f} 
 
 ![Bars: milliseconds a song for each contender](features.png)
 
-Processor time on one core, one thread; {songs}; {rounds} rounds of {repeats} repeats, the contenders taking turns; fastest and median repeat, averaged over the songs. Apart from the two floors and the mp3 row, the songs are decoded beforehand. Peak memory is that of the whole process with its imports and all the songs. Peers compute what they offer: the column *families* says how many of the nine. Measured {date.today()}; {cpu}, Python {platform.python_version()}, numpy {numpy.__version__}, scipy {scipy.__version__}, librosa {librosa.__version__}.
+Processor time on one core, one thread; {songs}; {rounds} rounds of {repeats} repeats, the contenders taking turns; fastest and median repeat, averaged over the songs. Apart from the two floors and the mp3 row, the songs are decoded beforehand. Peak memory is that of the whole process with its imports and all the songs; the cold start is by the clock, and longer on a busy machine (load average here {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores). Peers compute what they offer: the column *families* says how many of the nine. Measured {date.today()}; {cpu}, Python {platform.python_version()}, numpy {numpy.__version__}, scipy {scipy.__version__}, librosa {librosa.__version__}.
 
 ### The Free Music Archive, on paper
 

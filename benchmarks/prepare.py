@@ -1,0 +1,90 @@
+"""Songs a second of `genre-nbs prepare`, on one and two processes and on a Dask cluster of two workers.
+
+    python benchmarks/prepare.py [--songs 1000] [--seconds 30] [--folder FOLDER]
+
+Makes practice songs once, prepares them anew each time (summary, mel and picture), checks that every run gave the same
+bytes, and writes its table into benchmarks/README.md.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from distributed import LocalCluster
+
+from genre_nbs.practice import write_corpus
+
+HERE = Path(__file__).parent
+START, END = "<!-- prepare -->", "<!-- /prepare -->"
+COMMAND = Path(sys.executable).with_name("genre-nbs")
+KINDS = "summary,mel,picture"
+
+
+def digest(folder):
+    "One checksum over the names and bytes of all files that a run is for."
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and "cache" not in p.relative_to(folder).parts):
+        total.update(str(path.relative_to(folder)).encode())
+        with open(path, "rb") as f:
+            total.update(hashlib.file_digest(f, "sha256").digest())
+    return total.hexdigest()
+
+
+def timed(songs, out, *words):
+    "Seconds of one run of the command, start-up included, and the checksum of what it wrote."
+    shutil.rmtree(out, ignore_errors=True)
+    start = time.perf_counter()
+    subprocess.run([COMMAND, "prepare", songs, out, "--as", KINDS, *words], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    result = digest(out)
+    shutil.rmtree(out)
+    return seconds, result
+
+
+def measure(songs, out):
+    "Rows of the table: (how, seconds, checksum)."
+    rows = [("1 process", *timed(songs, out)), ("2 processes", *timed(songs, out, "--jobs", "2"))]
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        rows.append(("Dask, 2 workers", *timed(songs, out, "--scheduler", cluster.scheduler_address)))
+    return rows
+
+
+def write_table(rows, n, seconds):
+    "Put the table between its marks in README.md."
+    machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    lines = [
+        f"`genre-nbs prepare --as {KINDS}` on {n:,} practice songs of {seconds:g} s (FLAC), each run from nothing, the start",
+        f"of the program included; {machine}.", "",
+        "| how | seconds | songs a second | same bytes as the first |", "|---|---|---|---|",
+        *(f"| {how} | {t:.1f} | {n / t:.1f} | {'yes' if mark == rows[0][2] else 'NO'} |" for how, t, mark in rows),
+    ]  # fmt: skip
+    target = HERE / "README.md"
+    text = target.read_text(encoding="utf-8") if target.exists() else "# Benchmarks\n"
+    if START not in text:
+        text += f"\n## Preparing a collection\n\n{START}\n{END}\n"
+    before, rest = text.split(START)
+    target.write_text(f"{before}{START}\n{chr(10).join(lines)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--songs", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--folder", type=Path, default=Path("prepare-benchmark"))
+    args = parser.parse_args()
+    write_corpus(args.folder / "songs", args.songs // 10, args.seconds, artists_per_genre=10, jobs=os.cpu_count())
+    rows = measure(args.folder / "songs", args.folder / "out")
+    for how, seconds, mark in rows:
+        print(f"{how:<16} {seconds:7.1f} s {args.songs / seconds:6.1f} songs/s {mark[:12]}")
+    write_table(rows, args.songs, args.seconds)
+    assert len({mark for *_, mark in rows}) == 1, "the runs differ"
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECOND', 'MLP_COURSE', 'MLP', 'mlp']
 
-# %% ../nbs/10_mlp.ipynb #a5d1803e
+# %% ../nbs/10_mlp.ipynb #437494fb
 import math
 from functools import partial
 
@@ -14,10 +14,10 @@ from torch import nn
 from .datasets import Representation
 from .training import Recipe
 
-# %% ../nbs/10_mlp.ipynb #bc49c9f1
+# %% ../nbs/10_mlp.ipynb #f69ef171
 SECOND = Representation("summary", sr=22050, seconds=1.0) # 26 numbers for each second of a song
 
-# %% ../nbs/10_mlp.ipynb #df110059
+# %% ../nbs/10_mlp.ipynb #a73fedf4
 def mlp(
     shape: tuple, # of one example, such as (26,)
     n_genres: int, # outputs
@@ -31,7 +31,7 @@ def mlp(
         width = units
     return nn.Sequential(*layers, nn.Linear(width, n_genres))
 
-# %% ../nbs/10_mlp.ipynb #d00ade27
+# %% ../nbs/10_mlp.ipynb #c3acd92d
 MLP_COURSE = Recipe("mlp-course", SECOND, mlp, optimizer="SGD", lr=0.002, epochs=30, batch_size=16, standardize=False)
 MLP = Recipe("mlp", SECOND, partial(mlp, dropout=0.5), optimizer="AdamW", lr=0.001, optimizer_options={"weight_decay": 0.1},
              epochs=30, batch_size=16, label_smoothing=0.1)

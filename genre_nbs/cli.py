@@ -94,9 +94,15 @@ def corpus(
 
     Example: genre-nbs corpus songs --songs-per-genre 5 --seconds 10
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from genre_nbs.practice import write_corpus
 
-    tracks = write_corpus(out, songs_per_genre=songs_per_genre, seconds=seconds, seed=seed, jobs=jobs)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Making songs", total=10 * songs_per_genre)
+        settings = {"songs_per_genre": songs_per_genre, "seconds": seconds, "seed": seed, "jobs": jobs}
+        tracks = write_corpus(out, **settings, each=lambda row: bar.advance(task))
     manifest = str(out / "manifest.csv")
     emit({"manifest": manifest, "n": len(tracks), "seed": seed}, as_json, f"{len(tracks)} songs, listed in {manifest}")
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['FINGERPRINT_SECONDS', 'FRAME_SECONDS', 'REPLICA', 'SPLITS', 'SplitError', 'LeakError', 'random_split',
            'stratified_split', 'shared_groups', 'check_leak', 'group_split', 'fingerprint_of', 'fingerprint',
-           'likeness', 'find_replicas', 'joined_groups', 'with_replicas', 'replica_table', 'hash_split', 'list_key',
-           'read_list', 'list_split', 'leak_report', 'groups_of', 'own_split', 'split_examples']
+           'overlap_weight', 'likeness', 'find_replicas', 'joined_groups', 'with_replicas', 'replica_table',
+           'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report', 'groups_of', 'own_split',
+           'split_examples']
 
-# %% ../nbs/06_splitting.ipynb #cb0eec48
+# %% ../nbs/06_splitting.ipynb #1ba38cdc
 import hashlib
 import math
 from pathlib import Path
@@ -27,7 +28,7 @@ from .audio import AUDIO_SUFFIXES, AudioError, load_audio
 from .datasets import progress_bar
 from .spectrograms import PICTURE_SUFFIXES, PictureError, log_mel, read_picture
 
-# %% ../nbs/06_splitting.ipynb #0b10c654
+# %% ../nbs/06_splitting.ipynb #b46710ae
 class SplitError(ValueError):
     "A split that cannot be made: too few songs or artists, or list files that do not fit."
 
@@ -60,7 +61,7 @@ def _split(items, valid_size, seed, stratify=None):
     except ValueError as error: raise SplitError(f'cannot split {len(items)} items: {error}') from error
     return np.sort(train), np.sort(valid)
 
-# %% ../nbs/06_splitting.ipynb #96842be0
+# %% ../nbs/06_splitting.ipynb #ca4450d6
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
     train: np.ndarray, # indices of the training side
@@ -82,7 +83,7 @@ def check_leak(
         names = ', '.join(shared[:3]) + (', ...' if len(shared) > 3 else '')
         raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s stand on both sides of the split: {names}')
 
-# %% ../nbs/06_splitting.ipynb #c80025de
+# %% ../nbs/06_splitting.ipynb #a98f47b6
 def group_split(
     y: np.ndarray, # (n,) labels
     groups: np.ndarray, # (n,) names of tracks or artists
@@ -102,7 +103,7 @@ def group_split(
     on_valid = np.isin(groups, valid_groups)
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #807587ae
+# %% ../nbs/06_splitting.ipynb #2aad0412
 FINGERPRINT_SECONDS = 60. # of a song that are looked at
 FRAME_SECONDS = 0.2 # of one column of a fingerprint
 
@@ -130,29 +131,42 @@ def fingerprint(
     except (AudioError, PictureError): return None
     return fingerprint_of(log_mel(y, sr, hop_length=round(sr * 0.05)))
 
-# %% ../nbs/06_splitting.ipynb #28e85721
+# %% ../nbs/06_splitting.ipynb #602f7aad
 REPLICA = 0.75 # likeness from which two tracks count as one recording
+
+
+def overlap_weight(
+    energy: np.ndarray, # (m, T + 1) running energy of some songs
+    lags: np.ndarray, # (2 T - 1,) shifts of the others against them, in frames
+    lengths: np.ndarray, # (n,) frames of the others
+) -> np.ndarray: # (2 T - 1, m, n), or (2 T - 1, m, 1) where all others are equally long
+    "One over the root of the energy of each song where another lies upon it, which counts as a quarter at least."
+    T = energy.shape[1] - 1
+    kinds, kind = np.unique(lengths, return_inverse=True)
+    inside = energy[:, np.clip(lags[:, None] + kinds, 0, T)] - energy[:, np.clip(lags, 0, T)][:, :, None]
+    weight = (1 / np.sqrt(np.maximum(0.25, inside))).transpose(1, 0, 2)
+    return weight[:, :, kind] if len(kinds) > 1 else weight
 
 
 def likeness(
     prints: list, # fingerprints, each (frames, 16)
     progress: bool = False, # show a bar on standard error
 ): # yields (first, (m, n - first) likeness of songs first .. first + m to songs first .. n)
-    "Largest normalised cross-correlation of each pair over all shifts, block by block; the overlap counts as a quarter at least."
-    n, T = len(prints), max(map(len, prints))
+    "Largest normalised cross-correlation of each pair over all shifts, block by block."
+    n, lengths = len(prints), np.array([len(one) for one in prints])
+    T = lengths.max()
     padded = np.zeros((n, T, 16), np.float32)
     for row, one in zip(padded, prints): row[:len(one)] = one
-    lags = np.arange(1 - T, T)
     energy = np.concatenate([np.zeros((n, 1), np.float32), np.cumsum((padded**2).sum(2), axis=1)], axis=1)
-    weight = [1 / np.sqrt(np.maximum(0.25, energy[:, np.minimum(T, T + lag)] - energy[:, np.maximum(0, lag)])) for lag in (lags, -lags)]
-    spectra = rfft(padded, 2 * T, axis=1)
+    lags, spectra = np.arange(1 - T, T), rfft(padded, 2 * T, axis=1)
     left, right = spectra.transpose(1, 0, 2), spectra.conj().transpose(1, 2, 0)
-    m = max(1, min(64, 20_000_000 // (2 * T * n)))
+    m = max(1, min(64, 10_000_000 // (2 * T * n)))
     starts = range(0, n, m)
     for first in progress_bar(starts, len(starts), 'Comparing') if progress else starts:
-        correlation = irfft(left[:, first:first + m] @ right[:, :, first:], 2 * T, axis=0)[lags]
-        correlation *= weight[0][first:first + m].T[:, :, None]
-        correlation *= weight[1][first:].T[:, None, :]
+        block, rest = slice(first, first + m), slice(first, n)
+        correlation = irfft(left[:, block] @ right[:, :, rest], 2 * T, axis=0)[lags]
+        correlation *= overlap_weight(energy[block], lags, lengths[rest])
+        correlation *= overlap_weight(energy[rest], -lags, lengths[block]).transpose(0, 2, 1)
         yield first, correlation.max(0)
 
 
@@ -173,7 +187,7 @@ def find_replicas(
             rows.append((names[i], names[j], round(float(alike[a, b]), 3), genres[i] if genres[i] == genres[j] else f'{genres[i]} and {genres[j]}'))
     return pd.DataFrame(rows, columns=['track', 'replica', 'likeness', 'genres']).sort_values('likeness', ascending=False, ignore_index=True, kind='stable')
 
-# %% ../nbs/06_splitting.ipynb #1412542e
+# %% ../nbs/06_splitting.ipynb #30c3d279
 def joined_groups(
     *names, # arrays (n,) of group names, of several kinds
 ) -> np.ndarray: # (n,) one name a group: whoever shares a name of any kind, with any number of steps between, is in one
@@ -211,7 +225,7 @@ def replica_table(
     table = pd.DataFrame({'group': examples.group, 'tracks': examples.track}).drop_duplicates().groupby('group').tracks.agg(list)
     return table[table.str.len() > 1].reset_index()
 
-# %% ../nbs/06_splitting.ipynb #a5ab6a3d
+# %% ../nbs/06_splitting.ipynb #063f74cf
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
     valid_size: float = 0.3, # share of the names that go to the validation side, in the long run
@@ -224,7 +238,7 @@ def hash_split(
     if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one side is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #bebd00e7
+# %% ../nbs/06_splitting.ipynb #89a6f33e
 def list_key(
     name: str, # a line of a list, or the name of a track
 ) -> str: # the last part of the path, without the ending of a song or picture
@@ -262,7 +276,7 @@ def list_split(
     if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {tracks[0]!r}')
     return train, valid
 
-# %% ../nbs/06_splitting.ipynb #a26c7daa
+# %% ../nbs/06_splitting.ipynb #d82cc5aa
 def leak_report(
     examples, # `Examples`
     train: np.ndarray, # indices of the training side
@@ -276,7 +290,7 @@ def leak_report(
         rows.append((what, len(np.unique(names)), len(shared), np.isin(names[valid], shared).mean() if len(valid) else 0., ', '.join(shared[:5])))
     return pd.DataFrame(rows, columns=['what', 'groups', 'on both sides', 'share of validation', 'such as']).set_index('what')
 
-# %% ../nbs/06_splitting.ipynb #87b3cb83
+# %% ../nbs/06_splitting.ipynb #f83e76e6
 SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
 
 

@@ -108,7 +108,9 @@ WORDS = {
 
 @pytest.mark.parametrize("way", WORDS)
 def test_each_reason_says_what_is_wrong(damaged, way):
-    examples = load_examples(folder_tracks(damaged).loc[lambda t: t.path.str.contains(f"bad {way} ")].head(1).pipe(with_one_good, damaged), SUMMARY)
+    examples = load_examples(
+        folder_tracks(damaged).loc[lambda t: t.path.str.contains(f"bad {way} ")].head(1).pipe(with_one_good, damaged), SUMMARY
+    )
     assert WORDS[way] in examples.bad.reason[0]
 
 

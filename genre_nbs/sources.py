@@ -10,7 +10,7 @@ __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_
            'table_summaries', 'table_seconds', 'suited', 'fma_table', 'read_fma_table', 'fma_tracks', 'fetch_kaggle',
            'read_collection', 'gtzan_names', 'load_collection']
 
-# %% ../nbs/05b_sources.ipynb #7a156538
+# %% ../nbs/05b_sources.ipynb #ac1c70e6
 import hashlib
 import re
 from dataclasses import replace
@@ -26,13 +26,13 @@ from .downloads import extract, extracted, fetch, is_archive
 from .genres import GTZAN_GENRES, canonical_genre, encode_genres, sort_genres
 from .spectrograms import PICTURE_SUFFIXES
 
-# %% ../nbs/05b_sources.ipynb #3dacdf8f
+# %% ../nbs/05b_sources.ipynb #327c1d0f
 def gtzan_checksums() -> pd.DataFrame: # columns track (such as 'blues/blues.00000') and md5, 1,000 rows
     "The checksum of each file of GTZAN, as the mirdata project (BSD licence) published them."
     lines = resources.files('genre_nbs').joinpath('data/gtzan.md5').read_text(encoding='utf-8').splitlines()
     return pd.DataFrame([(line[34:-4], line[:32]) for line in lines], columns=['track', 'md5'])
 
-# %% ../nbs/05b_sources.ipynb #8c587339
+# %% ../nbs/05b_sources.ipynb #6364652a
 GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(?:\.\d{{1,2}})?(?:\.\w+)?", re.IGNORECASE)
 
 
@@ -43,7 +43,7 @@ def gtzan_track(
     found = GTZAN_NAME.fullmatch(Path(str(name).replace('\\', '/')).name)
     return f'{found[1].lower()}/{found[1].lower()}.{found[2]}' if found else None
 
-# %% ../nbs/05b_sources.ipynb #7122a13d
+# %% ../nbs/05b_sources.ipynb #e6733ab5
 def holds_songs(
     folder: Path, # a folder
 ) -> bool:
@@ -63,7 +63,7 @@ def collection_root(
     if len(children) == 1 and not holds_songs(children[0]): return collection_root(children[0])
     return folder
 
-# %% ../nbs/05b_sources.ipynb #8c2c848f
+# %% ../nbs/05b_sources.ipynb #2bcef73e
 GTZAN_URL = 'https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz'
 GTZAN_SHA256 = '24347e0223d2ba798e0a558c4c172d9d4a19c00bb7963fe055d183dadb4ef2c6' # of the first archive; the one at GTZAN_URL may differ
 
@@ -109,7 +109,7 @@ def fetch_gtzan(
         archive.unlink()
     return check_gtzan(folder / 'songs', progress)
 
-# %% ../nbs/05b_sources.ipynb #b90f62f9
+# %% ../nbs/05b_sources.ipynb #32cc0d01
 GTZAN_LISTS_URL = 'https://raw.githubusercontent.com/coreyker/dnn-mgr/master/gtzan/'
 GTZAN_LISTS = {  # number of tracks, and the SHA-256 of their sorted names
     'train_filtered.txt': (443, '94b4de46c1beb1d297f97712cc55c87fa4661760557c18577b27ac498b9b04fb'),
@@ -131,7 +131,7 @@ def fetch_gtzan_lists(
             raise DataError(f'{url}: its {name} is another list, with {len(names)} tracks instead of {count} or other names; it was thrown away')
     return Path(folder)
 
-# %% ../nbs/05b_sources.ipynb #73c2d89c
+# %% ../nbs/05b_sources.ipynb #6f899a67
 def read_artists(
     path, # GTZANindex.txt, or a CSV file with the columns track and artist
 ) -> dict: # track -> artist; '' where nobody knows
@@ -179,7 +179,7 @@ def with_artists(
     artists = artists if isinstance(artists, dict) else read_artists(artists)
     return tracks.assign(artist=artists_for(tracks.track.tolist(), tracks.genre.tolist(), artists))
 
-# %% ../nbs/05b_sources.ipynb #a494f672
+# %% ../nbs/05b_sources.ipynb #d56c3db7
 TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0'}
 
 
@@ -214,7 +214,7 @@ def load_table(
     track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)
     return Examples(x[good], encode_genres(names, genres), track[good], genres, songs_known=known, bad=bad)
 
-# %% ../nbs/05b_sources.ipynb #b2c30149
+# %% ../nbs/05b_sources.ipynb #69a74c90
 MFCC_COLUMNS = [f'mfcc{i}_{what}' for what in ('mean', 'var') for i in range(1, 14)]
 
 
@@ -235,8 +235,9 @@ def table_summaries(
 
 def table_seconds(path): # seconds of music in a row, or None where the table does not say
     "Length of the pieces of a table: its column `length` counts samples at 22,050 Hz."
-    header = pd.read_csv(path, nrows=1)
-    return round(float(header.length[0]) / 22050) if 'length' in header else None
+    lengths = pd.read_csv(path, nrows=100).get('length', pd.Series(dtype=float))
+    samples = pd.to_numeric(lengths, errors='coerce').median()
+    return round(samples / 22050) if samples >= 22050 else None
 
 
 def suited(
@@ -247,7 +248,7 @@ def suited(
     if representation.kind != 'summary' or isinstance(data, pd.DataFrame) or not is_feature_table(data): return representation
     return replace(representation, seconds=float(table_seconds(data) or representation.seconds))
 
-# %% ../nbs/05b_sources.ipynb #84123e01
+# %% ../nbs/05b_sources.ipynb #381a9509
 FMA_SUBSETS = ('small', 'medium', 'large', 'full')
 FMA_SIDES = {'training': 'train', 'validation': 'valid', 'test': 'test'}
 
@@ -293,7 +294,7 @@ def fma_tracks(
     artist = table.artist.astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
     return pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(FMA_SIDES), 'subset': table.subset}).reset_index(drop=True)
 
-# %% ../nbs/05b_sources.ipynb #050235bd
+# %% ../nbs/05b_sources.ipynb #bb94839d
 KAGGLE_GTZAN = 'andradaolteanu/gtzan-dataset-music-genre-classification'
 
 
@@ -306,7 +307,7 @@ def fetch_kaggle(
     try: return Path(kagglehub.dataset_download(handle))
     except Exception as error: raise DataError(f'{handle}: cannot be fetched from Kaggle ({error})') from error
 
-# %% ../nbs/05b_sources.ipynb #e2e9e41e
+# %% ../nbs/05b_sources.ipynb #37a96917
 def read_collection(
     data, # a folder, an archive, a manifest, an FMA folder, or a table of tracks
     progress: bool = False, # show bars on standard error

@@ -9,7 +9,7 @@ __all__ = ['FINGERPRINT_SECONDS', 'FRAME_SECONDS', 'REPLICA', 'SPLITS', 'SplitEr
            'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report', 'groups_of', 'own_split',
            'split_examples']
 
-# %% ../nbs/06_splitting.ipynb #1ba38cdc
+# %% ../nbs/06_splitting.ipynb #a915c46e
 import hashlib
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ from .audio import AUDIO_SUFFIXES, AudioError, load_audio
 from .datasets import progress_bar
 from .spectrograms import PICTURE_SUFFIXES, PictureError, log_mel, read_picture
 
-# %% ../nbs/06_splitting.ipynb #b46710ae
+# %% ../nbs/06_splitting.ipynb #08fe4ad2
 class SplitError(ValueError):
     "A split that cannot be made: too few songs or artists, or list files that do not fit."
 
@@ -61,7 +61,7 @@ def _split(items, valid_size, seed, stratify=None):
     except ValueError as error: raise SplitError(f'cannot split {len(items)} items: {error}') from error
     return np.sort(train), np.sort(valid)
 
-# %% ../nbs/06_splitting.ipynb #ca4450d6
+# %% ../nbs/06_splitting.ipynb #dcbd49f6
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
     train: np.ndarray, # indices of the training side
@@ -83,7 +83,7 @@ def check_leak(
         names = ', '.join(shared[:3]) + (', ...' if len(shared) > 3 else '')
         raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s stand on both sides of the split: {names}')
 
-# %% ../nbs/06_splitting.ipynb #a98f47b6
+# %% ../nbs/06_splitting.ipynb #b222bba6
 def group_split(
     y: np.ndarray, # (n,) labels
     groups: np.ndarray, # (n,) names of tracks or artists
@@ -103,7 +103,7 @@ def group_split(
     on_valid = np.isin(groups, valid_groups)
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #2aad0412
+# %% ../nbs/06_splitting.ipynb #115c5c00
 FINGERPRINT_SECONDS = 60. # of a song that are looked at
 FRAME_SECONDS = 0.2 # of one column of a fingerprint
 
@@ -131,7 +131,7 @@ def fingerprint(
     except (AudioError, PictureError): return None
     return fingerprint_of(log_mel(y, sr, hop_length=round(sr * 0.05)))
 
-# %% ../nbs/06_splitting.ipynb #602f7aad
+# %% ../nbs/06_splitting.ipynb #6c0b58fb
 REPLICA = 0.75 # likeness from which two tracks count as one recording
 
 
@@ -187,7 +187,7 @@ def find_replicas(
             rows.append((names[i], names[j], round(float(alike[a, b]), 3), genres[i] if genres[i] == genres[j] else f'{genres[i]} and {genres[j]}'))
     return pd.DataFrame(rows, columns=['track', 'replica', 'likeness', 'genres']).sort_values('likeness', ascending=False, ignore_index=True, kind='stable')
 
-# %% ../nbs/06_splitting.ipynb #30c3d279
+# %% ../nbs/06_splitting.ipynb #ee3f4622
 def joined_groups(
     *names, # arrays (n,) of group names, of several kinds
 ) -> np.ndarray: # (n,) one name a group: whoever shares a name of any kind, with any number of steps between, is in one
@@ -225,7 +225,7 @@ def replica_table(
     table = pd.DataFrame({'group': examples.group, 'tracks': examples.track}).drop_duplicates().groupby('group').tracks.agg(list)
     return table[table.str.len() > 1].reset_index()
 
-# %% ../nbs/06_splitting.ipynb #063f74cf
+# %% ../nbs/06_splitting.ipynb #c2c1b79c
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
     valid_size: float = 0.3, # share of the names that go to the validation side, in the long run
@@ -238,7 +238,7 @@ def hash_split(
     if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one side is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #89a6f33e
+# %% ../nbs/06_splitting.ipynb #147b7a3a
 def list_key(
     name: str, # a line of a list, or the name of a track
 ) -> str: # the last part of the path, without the ending of a song or picture
@@ -276,7 +276,7 @@ def list_split(
     if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {tracks[0]!r}')
     return train, valid
 
-# %% ../nbs/06_splitting.ipynb #d82cc5aa
+# %% ../nbs/06_splitting.ipynb #843b02ef
 def leak_report(
     examples, # `Examples`
     train: np.ndarray, # indices of the training side
@@ -290,7 +290,7 @@ def leak_report(
         rows.append((what, len(np.unique(names)), len(shared), np.isin(names[valid], shared).mean() if len(valid) else 0., ', '.join(shared[:5])))
     return pd.DataFrame(rows, columns=['what', 'groups', 'on both sides', 'share of validation', 'such as']).set_index('what')
 
-# %% ../nbs/06_splitting.ipynb #f83e76e6
+# %% ../nbs/06_splitting.ipynb #d42f66a6
 SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
 
 

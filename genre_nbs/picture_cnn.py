@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 'show_pictures', 'picture_cnn', 'layer_table',
-           'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'crop_and_mask', 'grad_cam',
-           'plot_seen']
+           'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'crop_and_mask', 'squeezed',
+           'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
-# %% ../nbs/11_picture_cnn.ipynb #bdb57206
+# %% ../nbs/11_picture_cnn.ipynb #682db4b0
 import json
 import os
-import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,18 +23,18 @@ from torch import nn
 
 from .classifier import GenreClassifier, train_classifier
 from .datasets import Examples, Representation
-from .evaluation import Evaluation, evaluate, wilson_interval
+from .evaluation import Evaluation, confusion_matrix, evaluate, wilson_interval
 from .files import atomic_path
 from .genres import genre_title
 from .patches import PatchConv2d
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
-# %% ../nbs/11_picture_cnn.ipynb #a15998bb
+# %% ../nbs/11_picture_cnn.ipynb #4f864ef7
 PICTURE = Representation("picture", seconds=30.0, size=(288, 432), channels=3) # colour, as on Kaggle, without the white border
 GREY = Representation("picture", seconds=30.0, size=(128, 387), channels=1) # one row for each mel band, 77.5 ms a column
 
-# %% ../nbs/11_picture_cnn.ipynb #7a5408e2
+# %% ../nbs/11_picture_cnn.ipynb #7e59cc02
 def show_pictures(
     x: np.ndarray, # pictures, (n, channels, h, w), uint8
     titles: list, # one for each
@@ -50,7 +50,7 @@ def show_pictures(
     figure.tight_layout(pad=0.4)
     return figure
 
-# %% ../nbs/11_picture_cnn.ipynb #037dd66f
+# %% ../nbs/11_picture_cnn.ipynb #4b3f7742
 def picture_cnn(
     shape: tuple, # of one picture, (colours, height, width)
     n_genres: int, # outputs
@@ -68,7 +68,7 @@ def picture_cnn(
         nn.Conv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
 
-# %% ../nbs/11_picture_cnn.ipynb #84b52048
+# %% ../nbs/11_picture_cnn.ipynb #f12e859b
 def layer_table(
     network: nn.Sequential, # the network
     shape: tuple, # of one example
@@ -82,12 +82,12 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), sum(p.numel() for p in layer.parameters())))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/11_picture_cnn.ipynb #c1654faf
+# %% ../nbs/11_picture_cnn.ipynb #9f005f64
 PICTURE_FIRST = Recipe("picture-first", PICTURE, picture_cnn, optimizer="Adam", lr=0.001, epochs=50, batch_size=80, standardize=False)
 PICTURE_FINAL = Recipe("picture-final", PICTURE, partial(picture_cnn, channels=(16, 32, 16)), optimizer="Adagrad", lr=0.01, epochs=50,
                        batch_size=80, standardize=False)
 
-# %% ../nbs/11_picture_cnn.ipynb #ca3c03c8
+# %% ../nbs/11_picture_cnn.ipynb #54221cd0
 def measure(
     recipe: Recipe, # what to train
     examples: Examples, # pictures of a whole collection
@@ -107,7 +107,7 @@ def measure(
            "track": valid.track.tolist(), "y": valid.y.tolist(), "proba": proba.round(4).tolist()}
     return row, classifier
 
-# %% ../nbs/11_picture_cnn.ipynb #7b7e3f7f
+# %% ../nbs/11_picture_cnn.ipynb #1ba24f77
 def run_or_read(
     name: str, # of the run, a file name
     run, # without arguments -> (dict that JSON can hold, `GenreClassifier`), such as `measure`
@@ -135,7 +135,7 @@ def measured(
     name = "-".join(filter(None, (recipe.name, step, Path(how).name, str(seed))))
     return run_or_read(name, lambda: measure(recipe, examples, how, seed, **changes))
 
-# %% ../nbs/11_picture_cnn.ipynb #e21a3e38
+# %% ../nbs/11_picture_cnn.ipynb #663b57c2
 def seeds_table(
     rows: list, # of `measure`
     by: tuple = ("recipe", "split"), # what a line of the table stands for
@@ -149,7 +149,7 @@ def seeds_table(
     table.insert(4, "high", [high for _, high in bounds])
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #3afcc9fe
+# %% ../nbs/11_picture_cnn.ipynb #0d8d7655
 def signal_table(
     network: nn.Sequential, # a network, as it is
     x: torch.Tensor, # a batch of examples, (n, ...)
@@ -166,7 +166,7 @@ def signal_table(
     network.zero_grad()
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #128a2e21
+# %% ../nbs/11_picture_cnn.ipynb #f679a3a2
 def grey_cnn(
     shape: tuple, # of one picture, (1, height, width)
     n_genres: int, # outputs
@@ -188,7 +188,7 @@ def grey_cnn(
     layers += [nn.AdaptiveAvgPool2d((heights, 1)), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1] * heights, n_genres)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #b43735e0
+# %% ../nbs/11_picture_cnn.ipynb #902a4709
 def crop_and_mask(
     x: torch.Tensor, # pictures of a batch, (n, channels, h, w)
     generator: torch.Generator, # of the random places, on the device of `x`
@@ -209,11 +209,20 @@ def crop_and_mask(
     x = x.take_along_dim(places, 3)
     return x.masked_fill(stripe(x.shape[2], bands)[:, None, :, None] | stripe(width, steps)[:, None, None, :], 0)
 
-# %% ../nbs/11_picture_cnn.ipynb #67bba420
+# %% ../nbs/11_picture_cnn.ipynb #eb6a9bd4
 PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=40,
                       batch_size=32, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
-# %% ../nbs/11_picture_cnn.ipynb #685414f3
+# %% ../nbs/11_picture_cnn.ipynb #6edce296
+def squeezed(
+    y: np.ndarray, # waveform, (samples,), of any length
+    sr: int, # sample rate in Hz
+    representation: Representation, # of kind 'picture'
+) -> np.ndarray: # (1, channels, height, width), uint8
+    "A whole song squeezed into one picture."
+    return replace(representation, seconds=len(y) / sr).of_waveform(y, sr)[:1]
+
+# %% ../nbs/11_picture_cnn.ipynb #38e3c2bd
 def grad_cam(
     network: nn.Sequential, # ends with pooling or flattening, then full layers
     x: np.ndarray, # one picture, (channels, h, w), uint8
@@ -233,7 +242,7 @@ def grad_cam(
     network.zero_grad()
     return (heat / heat.max().clamp(min=1e-12)).numpy()
 
-# %% ../nbs/11_picture_cnn.ipynb #e2df38a6
+# %% ../nbs/11_picture_cnn.ipynb #f9ee15e2
 def plot_seen(
     picture: np.ndarray, # (channels, h, w), uint8
     heat: np.ndarray, # (h, w), from `grad_cam`
@@ -247,3 +256,28 @@ def plot_seen(
     ax.set_title(title, fontsize=9)
     ax.axis("off")
     return ax
+
+# %% ../nbs/11_picture_cnn.ipynb #eda19803
+def confused_pairs(
+    confusion: np.ndarray, # counts, (k, k), rows the truth, columns the guess; of one run or added over several
+    genres: tuple, # (k,) names in label order
+    n: int = 8, # lines at most
+) -> pd.DataFrame: # truth, guess, songs, share: the most frequent mistakes first
+    "The most frequent mistakes; `share` is the part of all songs of that genre."
+    confusion = np.asarray(confusion)
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    rows = [(genre_title(genres[i]), genre_title(genres[j]), confusion[i, j], shares[i, j])
+            for i in range(len(genres)) for j in range(len(genres)) if i != j and confusion[i, j]]
+    return pd.DataFrame(rows, columns=["truth", "guess", "songs", "share"]).sort_values(["share", "songs"], ascending=False).head(n).reset_index(drop=True)
+
+# %% ../nbs/11_picture_cnn.ipynb #4b8243be
+def trend_table(
+    confusions: dict, # name -> counts (k, k), rows the truth, columns the guess
+    genres: tuple, # (k,) names in label order
+) -> pd.DataFrame: # one row a genre: share missed by each name, and what the last one took it for
+    "How often each genre is missed."
+    missed = {name: 1 - np.diag(c) / np.maximum(c.sum(1), 1) for name, c in confusions.items()}
+    table = pd.DataFrame(missed, index=[genre_title(genre) for genre in genres])
+    last = np.array(list(confusions.values())[-1])
+    table["taken for"] = [genre_title(genres[j]) if row[j] else "" for row in last - np.diag(np.diag(last)) for j in [row.argmax()]]
+    return table.sort_values(table.columns[-2], ascending=False)

@@ -133,6 +133,28 @@ def prepare(
 
 
 @app.command()
+def fetch(
+    what: Annotated[
+        str, typer.Argument(help="gtzan (1.2 GB), gtzan-lists (its fault-filtered split), or kaggle (needs the extra kaggle).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where to; kaggle has a place of its own.")] = Path("data"),
+    url: Annotated[str | None, typer.Option(help="Another address to fetch it from.")] = None,
+    as_json: Json = False,
+):
+    """Fetch a real collection, go on where a download stopped, and check what came, song by song.
+
+    Example: genre-nbs fetch gtzan gtzan
+    """
+    from genre_nbs.sources import fetch_named
+
+    result = fetch_named(what, folder, url, progress=sys.stderr.isatty())
+    for track, reason in result["wrong"]:
+        say(f"{track}: {reason}")
+    states = ", ".join(f"{count} {state}" for state, count in result["songs"].items())
+    emit(result, as_json, f"Folder: {result['folder']}" + (f"\nSongs: {states}" if states else ""))
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
     recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],

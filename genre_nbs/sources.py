@@ -8,9 +8,9 @@ __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_
            'collection_root', 'check_gtzan', 'song_state', 'fetch_gtzan', 'fetch_gtzan_lists', 'read_artists',
            'artists_of_table', 'artists_for', 'artist_key', 'with_artists', 'is_feature_table', 'load_table',
            'table_summaries', 'table_seconds', 'suited', 'fma_table', 'read_fma_table', 'fma_tracks', 'fetch_kaggle',
-           'read_collection', 'gtzan_names', 'load_collection']
+           'fetch_named', 'read_collection', 'gtzan_names', 'load_collection']
 
-# %% ../nbs/05b_sources.ipynb #ac1c70e6
+# %% ../nbs/05b_sources.ipynb #b4d0b6e6
 import hashlib
 import re
 from dataclasses import replace
@@ -26,13 +26,13 @@ from .downloads import extract, extracted, fetch, is_archive
 from .genres import GTZAN_GENRES, canonical_genre, encode_genres, sort_genres
 from .spectrograms import PICTURE_SUFFIXES
 
-# %% ../nbs/05b_sources.ipynb #327c1d0f
+# %% ../nbs/05b_sources.ipynb #d14755bb
 def gtzan_checksums() -> pd.DataFrame: # columns track (such as 'blues/blues.00000') and md5, 1,000 rows
     "The checksum of each file of GTZAN, as the mirdata project (BSD licence) published them."
     lines = resources.files('genre_nbs').joinpath('data/gtzan.md5').read_text(encoding='utf-8').splitlines()
     return pd.DataFrame([(line[34:-4], line[:32]) for line in lines], columns=['track', 'md5'])
 
-# %% ../nbs/05b_sources.ipynb #6364652a
+# %% ../nbs/05b_sources.ipynb #dda5c1e5
 GTZAN_NAME = re.compile(rf"({'|'.join(GTZAN_GENRES)})\.?(\d{{5}})(?:\.\d{{1,2}})?(?:\.\w+)?", re.IGNORECASE)
 
 
@@ -43,7 +43,7 @@ def gtzan_track(
     found = GTZAN_NAME.fullmatch(Path(str(name).replace('\\', '/')).name)
     return f'{found[1].lower()}/{found[1].lower()}.{found[2]}' if found else None
 
-# %% ../nbs/05b_sources.ipynb #e6733ab5
+# %% ../nbs/05b_sources.ipynb #02777c5d
 def holds_songs(
     folder: Path, # a folder
 ) -> bool:
@@ -63,7 +63,7 @@ def collection_root(
     if len(children) == 1 and not holds_songs(children[0]): return collection_root(children[0])
     return folder
 
-# %% ../nbs/05b_sources.ipynb #2bcef73e
+# %% ../nbs/05b_sources.ipynb #7004ee44
 GTZAN_URL = 'https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz'
 GTZAN_SHA256 = '24347e0223d2ba798e0a558c4c172d9d4a19c00bb7963fe055d183dadb4ef2c6' # of the first archive; the one at GTZAN_URL may differ
 
@@ -109,7 +109,7 @@ def fetch_gtzan(
         archive.unlink()
     return check_gtzan(folder / 'songs', progress)
 
-# %% ../nbs/05b_sources.ipynb #32cc0d01
+# %% ../nbs/05b_sources.ipynb #3ba11f2b
 GTZAN_LISTS_URL = 'https://raw.githubusercontent.com/coreyker/dnn-mgr/master/gtzan/'
 GTZAN_LISTS = {  # number of tracks, and the SHA-256 of their sorted names
     'train_filtered.txt': (443, '94b4de46c1beb1d297f97712cc55c87fa4661760557c18577b27ac498b9b04fb'),
@@ -131,7 +131,7 @@ def fetch_gtzan_lists(
             raise DataError(f'{url}: its {name} is another list, with {len(names)} tracks instead of {count} or other names; it was thrown away')
     return Path(folder)
 
-# %% ../nbs/05b_sources.ipynb #6f899a67
+# %% ../nbs/05b_sources.ipynb #2c2b08fd
 def read_artists(
     path, # GTZANindex.txt, or a CSV file with the columns track and artist
 ) -> dict: # track -> artist; '' where nobody knows
@@ -179,7 +179,7 @@ def with_artists(
     artists = artists if isinstance(artists, dict) else read_artists(artists)
     return tracks.assign(artist=artists_for(tracks.track.tolist(), tracks.genre.tolist(), artists))
 
-# %% ../nbs/05b_sources.ipynb #d56c3db7
+# %% ../nbs/05b_sources.ipynb #d114b631
 TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0'}
 
 
@@ -214,7 +214,7 @@ def load_table(
     track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)
     return Examples(x[good], encode_genres(names, genres), track[good], genres, songs_known=known, bad=bad)
 
-# %% ../nbs/05b_sources.ipynb #69a74c90
+# %% ../nbs/05b_sources.ipynb #5c3520a8
 MFCC_COLUMNS = [f'mfcc{i}_{what}' for what in ('mean', 'var') for i in range(1, 14)]
 
 
@@ -248,7 +248,7 @@ def suited(
     if representation.kind != 'summary' or isinstance(data, pd.DataFrame) or not is_feature_table(data): return representation
     return replace(representation, seconds=float(table_seconds(data) or representation.seconds))
 
-# %% ../nbs/05b_sources.ipynb #381a9509
+# %% ../nbs/05b_sources.ipynb #11525cdb
 FMA_SUBSETS = ('small', 'medium', 'large', 'full')
 FMA_SIDES = {'training': 'train', 'validation': 'valid', 'test': 'test'}
 
@@ -294,7 +294,7 @@ def fma_tracks(
     artist = table.artist.astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
     return pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(FMA_SIDES), 'subset': table.subset}).reset_index(drop=True)
 
-# %% ../nbs/05b_sources.ipynb #bb94839d
+# %% ../nbs/05b_sources.ipynb #9b5ae5c3
 KAGGLE_GTZAN = 'andradaolteanu/gtzan-dataset-music-genre-classification'
 
 
@@ -307,7 +307,24 @@ def fetch_kaggle(
     try: return Path(kagglehub.dataset_download(handle))
     except Exception as error: raise DataError(f'{handle}: cannot be fetched from Kaggle ({error})') from error
 
-# %% ../nbs/05b_sources.ipynb #37a96917
+# %% ../nbs/05b_sources.ipynb #4686994a
+def fetch_named(
+    what: str, # 'gtzan', 'gtzan-lists' or 'kaggle'
+    folder, # where to
+    url: str | None = None, # another address than the known one
+    progress: bool = False, # show bars on standard error
+) -> dict: # folder, songs (state -> number), wrong (track, reason)
+    "Fetch a collection by name. Raises `DataError` for an unknown name, and what the fetching raises."
+    where = {} if url is None else {'url': url}
+    if what == 'gtzan':
+        table = fetch_gtzan(folder, progress=progress, **where)
+        wrong = table[~table.state.isin(['as known', 'other bytes', 'missing'])]
+        return {'folder': str(Path(folder) / 'songs'), 'songs': table.state.value_counts().to_dict(), 'wrong': wrong[['track', 'reason']].to_numpy().tolist()}
+    if what not in ('gtzan-lists', 'kaggle'): raise DataError(f'unknown collection {what!r}; there are gtzan, gtzan-lists and kaggle')
+    path = fetch_gtzan_lists(folder, progress=progress, **where) if what == 'gtzan-lists' else fetch_kaggle()
+    return {'folder': str(path), 'songs': {}, 'wrong': []}
+
+# %% ../nbs/05b_sources.ipynb #6003f056
 def read_collection(
     data, # a folder, an archive, a manifest, an FMA folder, or a table of tracks
     progress: bool = False, # show bars on standard error

@@ -450,3 +450,21 @@ def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
     assert json.loads(done.stdout)["replicas"] == [["blues/0", "rock/copy"]]
     assert "the same recording, kept on one side: blues/0, rock/copy" in done.stderr
     assert json.loads(genre_nbs_cli(*args, "--no-replicas").stdout)["replicas"] == []
+
+
+def test_the_command_line_fetches(genre_nbs_cli, gtzan, tmp_path, serve):
+    (tmp_path / "served").mkdir()
+    packed(gtzan, tmp_path / "served" / "genres.tar.gz")
+    url = serve(tmp_path / "served")
+    done = genre_nbs_cli("fetch", "gtzan", tmp_path / "in", "--url", f"{url}/genres.tar.gz", "--json")
+    result = json.loads(done.stdout)
+    assert result["songs"] == {"missing": 990, "broken": 8, "no song of GTZAN": 2, "other bytes": 2}
+    assert "jazz/jazz.00054: cannot be decoded" in done.stderr
+    assert len(read_collection(result["folder"])) == 12
+    for words, complaint in (
+        (("polka", tmp_path / "x"), "unknown collection 'polka'"),
+        (("gtzan", tmp_path / "x", "--url", f"{url}/none.tar.gz"), "answered 404"),
+        (("gtzan-lists", tmp_path / "x", "--url", url), "answered 404"),
+    ):
+        done = genre_nbs_cli("fetch", *words)
+        assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr and done.stdout == ""

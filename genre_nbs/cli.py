@@ -164,7 +164,9 @@ def train(
         str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
     ] = None,
     artists: Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")] = None,
-    replicas: Annotated[bool, typer.Option(help="Look for doubles of a recording, and keep them on one side of the split.")] = True,
+    replicas: Annotated[
+        bool, typer.Option(help="Look for doubles of a recording (in up to 5,000 tracks), and keep them on one side of the split.")
+    ] = True,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")] = None,

@@ -90,6 +90,13 @@ def test_fetch_is_done_once(server, tmp_path):
     assert server.asked == [None]
 
 
+def test_progress_is_shown_on_standard_error(server, tmp_path, capsys):
+    path = fetch(server.url, tmp_path / "songs.zip", SUM, progress=True, wait=0)
+    zipped(tmp_path / "a.zip", GOOD)
+    extract(tmp_path / "a.zip", tmp_path / "out", progress=True)
+    assert path.exists() and capsys.readouterr().out == ""
+
+
 def test_a_cut_off_download_goes_on_where_it_stopped(server, tmp_path):
     server.cuts = [100_000, 100_000]
     path = fetch(server.url, tmp_path / "in" / "songs.bin", SUM, wait=0)

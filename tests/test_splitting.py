@@ -15,6 +15,7 @@ from genre_nbs.splitting import (
     check_leak,
     find_replicas,
     fingerprint,
+    fingerprint_of,
     group_split,
     hash_split,
     joined_groups,
@@ -146,6 +147,14 @@ def test_groups_of_replicas_stay_together():
     assert replica_table(examples).tracks.tolist() == [["g/song000", "g/song035"]]
 
 
+def test_a_song_of_two_artists_stays_whole():
+    examples = made_up()
+    examples.artist = np.where(np.arange(180) % 2, examples.artist, "guest " + examples.track.astype(object)).astype(str)
+    for seed in range(5):
+        train, valid = split_examples(examples, "artist", 0.3, seed)
+        assert not set(train.track) & set(valid.track) and not set(train.artist) & set(valid.artist)
+
+
 # ---- doubles
 
 
@@ -194,6 +203,15 @@ def test_files_without_a_fingerprint(songs, tmp_path):
     assert not flat.any() and next(likeness([flat, flat]))[1][0, 1] == 0  # two blank pictures are no doubles
     none = find_replicas(pd.DataFrame({"path": [str(songs / "blues" / "broken.wav")], "genre": ["blues"], "track": ["x"]}))
     assert none.empty and with_replicas(read_collection(songs).head(1)).group.tolist() == ["blues/blues"]
+
+
+def test_the_same_loudness_makes_no_double():
+    gates = np.repeat(np.random.default_rng(0).uniform(0.003, 1, 40) ** 3, 22050 * 12 // 40).astype(np.float32)
+    prints = []
+    for genre in ("classical", "metal", "country"):
+        y = practice_song(genre, seconds=12.0)[0][: len(gates)]
+        prints.append(fingerprint_of(log_mel(gates * y, 22050, hop_length=1102)))
+    assert np.triu(next(likeness(prints))[1], k=1).max() < 0.6
 
 
 def test_likeness_by_hand():

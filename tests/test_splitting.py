@@ -24,6 +24,7 @@ from genre_nbs.splitting import (
     list_key,
     list_split,
     random_split,
+    read_list,
     replica_table,
     split_examples,
     stratified_split,
@@ -64,6 +65,12 @@ def test_shares_and_seeds():
     assert np.array_equal(np.sort(np.concatenate([train, valid])), np.arange(100))
     y = np.repeat([0, 1], [80, 20])
     assert np.bincount(y[stratified_split(y, 0.25, 0)[1]]).tolist() == [20, 5]
+
+
+def test_a_small_share_still_takes_a_group_of_each_genre():
+    y, groups = np.repeat(np.arange(10), 2), np.array([f"artist{i}" for i in range(20)])
+    train, valid = group_split(y, groups, 0.1, 0)  # two of twenty groups would not do for ten genres
+    assert sorted(y[valid]) == list(range(10)) == sorted(y[train])
 
 
 def test_errors_name_the_genre():
@@ -253,6 +260,7 @@ def test_lists_fit_any_way_of_writing(tmp_path):
         tmp_path, train=["blues/blues.00000.wav", "# a comment", "", "rock.00000"], valid_filtered=["blues.00001.au"], test=["x"]
     )
     train, valid = list_split(tracks, folder)
+    assert read_list(folder / "train.txt") == ["blues.00000", "rock.00000"]
     assert train.tolist() == [0, 1, 3] and valid.tolist() == [2]  # rock.00001 is on no list
 
 

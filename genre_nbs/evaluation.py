@@ -10,7 +10,7 @@ __all__ = ['wilson_interval', 'check_predictions', 'confusion_matrix', 'genre_sc
            'fit_temperature', 'top_k_accuracy', 'balanced_tracks', 'learning_curve', 'plot_learning_curve',
            'worst_mistakes', 'report_items', 'html_report', 'mistakes_html', 'record_result']
 
-# %% ../nbs/08_evaluation.ipynb #e36c1ffa
+# %% ../nbs/08_evaluation.ipynb #6ad017ec
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,10 @@ from .files import atomic_path
 from .genres import genre_title, sort_genres
 from .report import html_report, mistakes_html, record_result
 
-# %% ../nbs/08_evaluation.ipynb #d28ed54e
+# %% ../nbs/08_evaluation.ipynb #aa111b6c
 _all_ = ['html_report', 'mistakes_html', 'record_result']
 
-# %% ../nbs/08_evaluation.ipynb #b22970c0
+# %% ../nbs/08_evaluation.ipynb #644b4ed1
 def wilson_interval(
     correct: float, # right answers, 0 to n
     n: float, # independent answers, above 0; a fraction is fine (an effective number)
@@ -46,7 +46,7 @@ def wilson_interval(
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return (0. if correct == 0 else float(max(centre - half, 0))), (1. if correct == n else float(min(centre + half, 1)))
 
-# %% ../nbs/08_evaluation.ipynb #c2cf156d
+# %% ../nbs/08_evaluation.ipynb #3419ec9e
 def check_predictions(
     proba, # probabilities, (n, k), every row sums to 1
     y, # true labels, (n,), integers from 0 to k - 1
@@ -72,7 +72,7 @@ def _check_rows(proba): # (n, k): finite, not negative, sums of 1 within a hundr
             (np.abs(proba.sum(1) - 1) > .01, 'does not sum to 1: pass probabilities, not logits')):
         if bad.any(): raise ValueError(f'row {bad.argmax()} of proba {what}')
 
-# %% ../nbs/08_evaluation.ipynb #dc594e25
+# %% ../nbs/08_evaluation.ipynb #cc8f16cd
 def confusion_matrix(
     y, # true labels, (n,), int
     guess, # guessed labels, (n,), int
@@ -95,7 +95,7 @@ def genre_scores(
     return pd.DataFrame({'precision': _shares(hits, guessed), 'recall': _shares(hits, support),
         'f1': _shares(2 * hits, support + guessed), 'support': support}, index=pd.Index(list(genres), name='genre'))
 
-# %% ../nbs/08_evaluation.ipynb #715b3cee
+# %% ../nbs/08_evaluation.ipynb #ad9e3cd3
 def f1_macro(
     confusion: np.ndarray, # (..., k, k) counts, rows the truth, columns the guess
 ) -> np.ndarray: # (...), in [0, 1]
@@ -103,7 +103,7 @@ def f1_macro(
     hits, either = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1) + confusion.sum(-2)
     return _shares(2 * hits, either).sum(-1) / np.maximum((either > 0).sum(-1), 1)
 
-# %% ../nbs/08_evaluation.ipynb #1610c9d4
+# %% ../nbs/08_evaluation.ipynb #75facebf
 def track_codes(
     track, # (n,) track names, none missing
     n: int, # examples that there are
@@ -115,7 +115,7 @@ def track_codes(
     if (codes < 0).any(): raise ValueError(f'example {int(np.argmax(codes < 0))} has no track name')
     return codes.astype(np.int64), np.asarray(names)
 
-# %% ../nbs/08_evaluation.ipynb #f04194cf
+# %% ../nbs/08_evaluation.ipynb #df932479
 def cluster_interval(
     hit, # (n,) True where the answer is right
     track, # (n,) name of the track that each answer is about
@@ -136,7 +136,7 @@ def cluster_interval(
     effect = np.clip(effect, 1, worst)
     return wilson_interval(hit.sum() / effect, n / effect, confidence, z)
 
-# %% ../nbs/08_evaluation.ipynb #684857fa
+# %% ../nbs/08_evaluation.ipynb #28685960
 def resample_weights(
     unit: np.ndarray, # (n,) int, which unit (song) each example belongs to, 0 up
     n_resamples: int, # how many resamples
@@ -169,7 +169,7 @@ def bootstrap_intervals(
     low, high = np.quantile(scores, [.5 - confidence / 2, .5 + confidence / 2], axis=0)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(('accuracy', 'f1_macro'))}
 
-# %% ../nbs/08_evaluation.ipynb #e3b261c3
+# %% ../nbs/08_evaluation.ipynb #8526b3a9
 def average_by_track(
     proba, # (n, k), probabilities of pieces
     y, # (n,) true labels of pieces
@@ -184,7 +184,7 @@ def average_by_track(
     sums = np.stack([np.bincount(codes, weights=column) for column in proba.T], axis=1)
     return sums / np.bincount(codes)[:, None], label, names
 
-# %% ../nbs/08_evaluation.ipynb #55906656
+# %% ../nbs/08_evaluation.ipynb #fed7b202
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     "How well a model did: everything follows from the confusion matrix, save the interval."
@@ -216,7 +216,7 @@ class Evaluation:
         low, high = self.accuracy_interval
         return f'accuracy {self.accuracy:.3f} ({low:.3f} to {high:.3f}), macro F1 {self.f1_macro:.3f}, {self.n} {self.by}s'
 
-# %% ../nbs/08_evaluation.ipynb #806ebd0e
+# %% ../nbs/08_evaluation.ipynb #5fac9a10
 def evaluate(
     proba, # probabilities, (n, k), every row sums to 1
     y, # true labels, (n,), integers from 0 to k - 1
@@ -235,7 +235,7 @@ def evaluate(
     return Evaluation(tuple(genres), confusion_matrix(y, guess, len(genres)), cluster_interval(guess == y, names), by,
         None if track is None else len(set(names)))
 
-# %% ../nbs/08_evaluation.ipynb #54ede71f
+# %% ../nbs/08_evaluation.ipynb #96b1c41b
 def plot_confusion(
     evaluation: Evaluation, # what `evaluate` returned
     normalize: bool = False, # True: shares of each row (each truth), in percent; False: counts
@@ -279,7 +279,7 @@ def save_confusion(
     finally: plt.close(figure)
     return Path(path)
 
-# %% ../nbs/08_evaluation.ipynb #d8f61a43
+# %% ../nbs/08_evaluation.ipynb #319f68cc
 def mcnemar_exact(
     only_a: int, # examples that only the first model got right
     only_b: int, # examples that only the second model got right
@@ -301,7 +301,7 @@ def sign_flip_test(
         extreme += int((np.abs(signs @ difference) >= abs(difference.sum())).sum())
     return (extreme + 1) / (n_flips + 1)
 
-# %% ../nbs/08_evaluation.ipynb #0a37485b
+# %% ../nbs/08_evaluation.ipynb #eb9d530c
 @dataclass(frozen=True)
 class Comparison:
     "A second model (b) against a first one (a) on the same examples."
@@ -339,7 +339,7 @@ def compare_models(
     return Comparison(float(a.mean()), float(b.mean()), float(change.mean()), tuple(np.quantile(drawn, [.025, .975]).tolist()),
         int((a & ~b).sum()), int((b & ~a).sum()), p_value, 'McNemar exact' if alone else 'sign flips of tracks', len(y), by)
 
-# %% ../nbs/08_evaluation.ipynb #9d109c99
+# %% ../nbs/08_evaluation.ipynb #4bbd67ac
 def reliability(
     proba, # probabilities, (n, k)
     y, # true labels, (n,)
@@ -385,7 +385,7 @@ def plot_reliability(
     ax.legend(loc='upper left')
     return ax
 
-# %% ../nbs/08_evaluation.ipynb #8fdbabb2
+# %% ../nbs/08_evaluation.ipynb #98d67bfa
 def apply_temperature(
     proba, # probabilities, (n, k)
     temperature: float, # above 1: less sure; below 1: more sure
@@ -405,7 +405,7 @@ def fit_temperature(
     def loss(log_t): return -np.log(apply_temperature(proba, np.exp(log_t))[np.arange(len(y)), y] + 1e-300).mean()
     return float(np.exp(minimize_scalar(loss, bounds=np.log([.05, 20]), method='bounded', options={'xatol': 1e-6}).x))
 
-# %% ../nbs/08_evaluation.ipynb #5d2317ec
+# %% ../nbs/08_evaluation.ipynb #2a93d5c0
 def top_k_accuracy(
     proba, # probabilities, (n, k)
     y, # true labels, (n,)
@@ -416,7 +416,7 @@ def top_k_accuracy(
     if not 1 <= k <= proba.shape[1]: raise ValueError(f'k must lie between 1 and {proba.shape[1]}, got {k}')
     return float((np.argsort(-proba, axis=1, kind='stable')[:, :k] == y[:, None]).any(1).mean())
 
-# %% ../nbs/08_evaluation.ipynb #5d0db2d9
+# %% ../nbs/08_evaluation.ipynb #ef64ebf1
 def balanced_tracks(
     y, # true labels, (n,)
     track, # (n,) track names
@@ -463,11 +463,11 @@ def plot_learning_curve(
     ax.plot(mean.index, mean, color='#332288', label=f"mean of {table['seed'].nunique()}")
     ax.set_xscale('log', base=2)
     ax.set_xticks(mean.index, [f'{size:,}' for size in mean.index]); ax.minorticks_off()
-    ax.set(title='Learning curve', xlabel='training songs', ylabel='accuracy'); ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    ax.set(title='Learning curve', xlabel='training songs', ylabel='accuracy'); ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend()
     return ax
 
-# %% ../nbs/08_evaluation.ipynb #69177507
+# %% ../nbs/08_evaluation.ipynb #370fd00d
 def worst_mistakes(
     proba, # (n, k), probabilities
     y, # (n,) true labels
@@ -486,7 +486,7 @@ def worst_mistakes(
     return pd.DataFrame({'example': wrong, 'name': [names[i] for i in wrong], 'truth': [genres[i] for i in y[wrong]],
         'guess': [genres[i] for i in guess[wrong]], 'confidence': confidence[wrong], 'truth_proba': proba[wrong, y[wrong]]})
 
-# %% ../nbs/08_evaluation.ipynb #d8e1acca
+# %% ../nbs/08_evaluation.ipynb #a98f11d8
 def report_items(
     evaluation: Evaluation, # what `evaluate` returned
 ) -> list: # items for a section of `html_report`

@@ -10,13 +10,13 @@ __all__ = ['FAMILIES', 'STATISTICS', 'check_signal', 'frames_of', 'hann', 'magni
            'estimate_tuning', 'chroma_filters', 'chroma_stft', 'tonnetz', 'all_features', 'statistic',
            'feature_statistics']
 
-# %% ../nbs/03_features.ipynb #468ef56d
+# %% ../nbs/03_features.ipynb #37a4f3c3
 from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.fft import dct, rfft
 
-# %% ../nbs/03_features.ipynb #7c70bd20
+# %% ../nbs/03_features.ipynb #75f96c68
 def check_signal(
     y: np.ndarray, # waveform, (samples,), floating point
 ) -> np.ndarray: # the same, float32
@@ -39,7 +39,7 @@ def frames_of(
     padded = np.pad(y, n_fft // 2, mode=pad_mode)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
-# %% ../nbs/03_features.ipynb #41f0bf4e
+# %% ../nbs/03_features.ipynb #6530cee1
 @lru_cache(maxsize=8)
 def hann(
     n: int, # samples
@@ -47,7 +47,7 @@ def hann(
     "The periodic Hann window (as `scipy.signal.get_window('hann', n)`)."
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
-# %% ../nbs/03_features.ipynb #8386d807
+# %% ../nbs/03_features.ipynb #1975cb60
 def magnitude_spectrogram(
     y: np.ndarray, # waveform, (samples,), float32
     n_fft: int = 2048, # samples in one frame
@@ -63,7 +63,7 @@ def magnitude_spectrogram(
         np.abs(spectrum.astype(np.complex64), out=S[i:i + block])
     return S
 
-# %% ../nbs/03_features.ipynb #b45e36e1
+# %% ../nbs/03_features.ipynb #eadc3c08
 def divisor(
     x: np.ndarray, # any shape, not negative
 ) -> np.ndarray: # the same, with 1 in place of what is too small to divide by
@@ -110,7 +110,7 @@ class Analysis:
         chroma = in_blocks(lambda S: np.square(S) @ filters, self.S)
         return chroma / divisor(chroma.max(1, keepdims=True))
 
-# %% ../nbs/03_features.ipynb #262c78cb
+# %% ../nbs/03_features.ipynb #ec160b54
 def power_to_db(
     power: np.ndarray, # any shape, not negative
     ref: float = 1., # the power that is 0 dB
@@ -137,7 +137,7 @@ def plot_spectrogram(
     ax.set(xlabel='time (s)', ylabel='frequency (Hz)', ylim=(0, fmax or a.sr / 2), title=title)
     return ax
 
-# %% ../nbs/03_features.ipynb #e7397873
+# %% ../nbs/03_features.ipynb #8dbbd869
 def rms(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32, linear amplitude
@@ -145,7 +145,7 @@ def rms(
     frames = frames_of(a.y, a.n_fft, a.hop_length, a.pad_mode)
     return np.sqrt(np.einsum('tn,tn->t', frames, frames) / a.n_fft)[None]
 
-# %% ../nbs/03_features.ipynb #795df987
+# %% ../nbs/03_features.ipynb #37281f39
 def zero_crossing_rate(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32 in [0, 1]
@@ -157,7 +157,7 @@ def zero_crossing_rate(
     first, last = np.clip([start, start + a.n_fft - 1], 0, len(a.y) - 1)
     return ((crossings[last] - crossings[first]) / a.n_fft).astype(np.float32)[None]
 
-# %% ../nbs/03_features.ipynb #df25398a
+# %% ../nbs/03_features.ipynb #442425dc
 def in_blocks(
     function, # of one or more arrays (frames, ...), gives an array (frames, ...)
     *arrays, # (frames, ...) each
@@ -192,7 +192,7 @@ def spectral_rolloff(
         return np.argmax(below >= np.float32(roll_percent) * below[:, -1:], axis=1)
     return a.freq[in_blocks(first_above, a.S)][None]
 
-# %% ../nbs/03_features.ipynb #1e3fc05f
+# %% ../nbs/03_features.ipynb #f0962482
 @lru_cache(maxsize=16)
 def contrast_bands(
     sr: int, # sample rate in Hz
@@ -226,7 +226,7 @@ def spectral_contrast(
         valleys[k], peaks[k] = ordered[:, :count].mean(1), ordered[:, -count:].mean(1)
     return power_to_db(peaks) - power_to_db(valleys)
 
-# %% ../nbs/03_features.ipynb #7e4864e7
+# %% ../nbs/03_features.ipynb #9f91cd0d
 def mel_frequencies(
     n: int, # how many
     fmax: float, # the highest, in Hz
@@ -250,7 +250,7 @@ def mel_filters(
     triangles = np.minimum((freq - left) / (middle - left), (right - freq) / (right - middle))
     return (np.maximum(0, triangles) * 2 / (right - left)).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #2eea09e6
+# %% ../nbs/03_features.ipynb #f7e8081c
 @lru_cache(maxsize=16)
 def mel_groups(
     sr: int, # sample rate in Hz
@@ -288,7 +288,7 @@ def melspectrogram(
     "Power in each mel band, lowest first (as `librosa.feature.melspectrogram`)."
     return mel_power(a, n_mels).T
 
-# %% ../nbs/03_features.ipynb #5768d14d
+# %% ../nbs/03_features.ipynb #258c4da9
 def mfcc(
     a: Analysis, # the song
     n_mfcc: int = 20, # how many coefficients
@@ -297,7 +297,7 @@ def mfcc(
     "Mel-frequency cepstral coefficients: the rough shape of each spectrum in dB (as `librosa.feature.mfcc`)."
     return dct(power_to_db(mel_power(a, n_mels)), norm='ortho')[:, :n_mfcc].T
 
-# %% ../nbs/03_features.ipynb #f91599ef
+# %% ../nbs/03_features.ipynb #474cac7a
 def mfcc_summary(
     y: np.ndarray, # waveform, (samples,), or clips of one length, (n, samples); in [-1, 1]
     sr: int, # sample rate in Hz
@@ -310,7 +310,7 @@ def mfcc_summary(
     coefficients = mfcc(Analysis(y, sr, n_fft, hop_length), n_mfcc).astype(np.float64)
     return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
 
-# %% ../nbs/03_features.ipynb #586b7bf0
+# %% ../nbs/03_features.ipynb #ac2cc9c1
 def spectral_peaks(
     a: Analysis, # the song
     fmin: float = 150., # lowest frequency, in Hz
@@ -342,7 +342,7 @@ def estimate_tuning(
     counts, edges = np.histogram(residual, np.linspace(-0.5, 0.5, 101))
     return float(edges[np.argmax(counts)])
 
-# %% ../nbs/03_features.ipynb #52bd7d4f
+# %% ../nbs/03_features.ipynb #cd57b932
 @lru_cache(maxsize=256)
 def chroma_filters(
     sr: int, # sample rate in Hz
@@ -368,7 +368,7 @@ def chroma_stft(
     "Share of each of the twelve pitch classes, the strongest of a frame being 1 (as `librosa.feature.chroma_stft`)."
     return a.chroma.T
 
-# %% ../nbs/03_features.ipynb #e238aaba
+# %% ../nbs/03_features.ipynb #bb378c05
 def tonnetz(
     a: Analysis, # the song
 ) -> np.ndarray: # (6, frames), float32: fifths, minor thirds and major thirds, two coordinates each
@@ -379,7 +379,7 @@ def tonnetz(
     chroma = a.chroma / divisor(a.chroma.sum(1, keepdims=True))
     return (chroma @ circles.T.astype(np.float32)).T
 
-# %% ../nbs/03_features.ipynb #e773e8b3
+# %% ../nbs/03_features.ipynb #a9acf10a
 FAMILIES = dict(
     mfcc=mfcc, chroma_stft=chroma_stft, zero_crossing_rate=zero_crossing_rate, spectral_centroid=spectral_centroid,
     spectral_contrast=spectral_contrast, spectral_rolloff=spectral_rolloff, spectral_bandwidth=spectral_bandwidth, tonnetz=tonnetz, rms=rms)
@@ -395,7 +395,7 @@ def all_features(
     a = Analysis(y, sr, n_fft, hop_length)
     return {name: family(a) for name, family in FAMILIES.items()}
 
-# %% ../nbs/03_features.ipynb #56cc53b5
+# %% ../nbs/03_features.ipynb #c0404df1
 STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max') # the seven of the Free Music Archive's features (Defferrard et al., 2017)
 
 

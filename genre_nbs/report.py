@@ -34,6 +34,9 @@ class Html(Markup):
     def _repr_html_(self):
         return str(self)
 
+    def __repr__(self):
+        return f"<{type(self).__name__} of {len(self):,} characters>"
+
 
 def _environment():
     env = Environment(loader=PackageLoader("genre_nbs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

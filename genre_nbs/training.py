@@ -7,7 +7,7 @@ __all__ = ['GATHER_BYTES', 'OPTIMIZERS', 'FUSED', 'SCHEDULES', 'BEST_BY', 'ELEME
            'make_optimizer', 'scores', 'predict_logits', 'predict_proba', 'pick_device', 'number_tensor',
            'copy_weights', 'epoch_seeds', 'set_lr', 'train_epoch', 'History', 'history_row', 'plot_history', 'Run',
            'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'example_tensors', 'check_model', 'check_settings',
-           'fingerprint', 'prepare', 'run_epoch', 'fit', 'Stack', 'stacked_layer', 'train_stack_epoch', 'judge_stack',
+           'run_checksum', 'prepare', 'run_epoch', 'fit', 'Stack', 'stacked_layer', 'train_stack_epoch', 'judge_stack',
            'fit_many', 'add_rows', 'Recipe', 'new_network', 'train_recipe']
 
 # %% ../nbs/07_training.ipynb #2113ffb3
@@ -393,7 +393,7 @@ def check_settings(
     if schedule not in (None, *SCHEDULES): raise ValueError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
 
 
-def fingerprint(
+def run_checksum(
     model: nn.Module, # its layers count, not its weights
     *examples: Examples, # their numbers and labels count; None is passed over
 ) -> str: # 16 hexadecimal digits
@@ -461,7 +461,7 @@ def fit(
     data, held_out = prepare(model, train, valid, device)
     run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
     if checkpoint is not None:
-        run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": fingerprint(model, train, valid)}
+        run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
         if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for _ in progress_track(range(len(run.history.rows), epochs), "training", console=Console(stderr=True), disable=not progress):

@@ -7,7 +7,7 @@ __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 
            'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'crop_and_mask', 'squeezed',
            'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
-# %% ../nbs/11_picture_cnn.ipynb #682db4b0
+# %% ../nbs/11_picture_cnn.ipynb #5b6e212c
 import json
 import os
 from dataclasses import replace
@@ -30,11 +30,11 @@ from .patches import PatchConv2d
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
-# %% ../nbs/11_picture_cnn.ipynb #4f864ef7
+# %% ../nbs/11_picture_cnn.ipynb #56bccc31
 PICTURE = Representation("picture", seconds=30.0, size=(288, 432), channels=3) # colour, as on Kaggle, without the white border
 GREY = Representation("picture", seconds=30.0, size=(128, 387), channels=1) # one row for each mel band, 77.5 ms a column
 
-# %% ../nbs/11_picture_cnn.ipynb #7e59cc02
+# %% ../nbs/11_picture_cnn.ipynb #3f769a0e
 def show_pictures(
     x: np.ndarray, # pictures, (n, channels, h, w), uint8
     titles: list, # one for each
@@ -50,7 +50,7 @@ def show_pictures(
     figure.tight_layout(pad=0.4)
     return figure
 
-# %% ../nbs/11_picture_cnn.ipynb #4b3f7742
+# %% ../nbs/11_picture_cnn.ipynb #cde2aa90
 def picture_cnn(
     shape: tuple, # of one picture, (colours, height, width)
     n_genres: int, # outputs
@@ -68,7 +68,7 @@ def picture_cnn(
         nn.Conv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
 
-# %% ../nbs/11_picture_cnn.ipynb #f12e859b
+# %% ../nbs/11_picture_cnn.ipynb #7606940b
 def layer_table(
     network: nn.Sequential, # the network
     shape: tuple, # of one example
@@ -82,12 +82,12 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), sum(p.numel() for p in layer.parameters())))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/11_picture_cnn.ipynb #9f005f64
+# %% ../nbs/11_picture_cnn.ipynb #f3e42c25
 PICTURE_FIRST = Recipe("picture-first", PICTURE, picture_cnn, optimizer="Adam", lr=0.001, epochs=50, batch_size=80, standardize=False)
 PICTURE_FINAL = Recipe("picture-final", PICTURE, partial(picture_cnn, channels=(16, 32, 16)), optimizer="Adagrad", lr=0.01, epochs=50,
                        batch_size=80, standardize=False)
 
-# %% ../nbs/11_picture_cnn.ipynb #54221cd0
+# %% ../nbs/11_picture_cnn.ipynb #cf519887
 def measure(
     recipe: Recipe, # what to train
     examples: Examples, # pictures of a whole collection
@@ -107,7 +107,7 @@ def measure(
            "track": valid.track.tolist(), "y": valid.y.tolist(), "proba": proba.round(4).tolist()}
     return row, classifier
 
-# %% ../nbs/11_picture_cnn.ipynb #1ba24f77
+# %% ../nbs/11_picture_cnn.ipynb #7c7d70d0
 def run_or_read(
     name: str, # of the run, a file name
     run, # without arguments -> (dict that JSON can hold, `GenreClassifier`), such as `measure`
@@ -135,7 +135,7 @@ def measured(
     name = "-".join(filter(None, (recipe.name, step, Path(how).name, str(seed))))
     return run_or_read(name, lambda: measure(recipe, examples, how, seed, **changes))
 
-# %% ../nbs/11_picture_cnn.ipynb #663b57c2
+# %% ../nbs/11_picture_cnn.ipynb #d11c1767
 def seeds_table(
     rows: list, # of `measure`
     by: tuple = ("recipe", "split"), # what a line of the table stands for
@@ -149,7 +149,7 @@ def seeds_table(
     table.insert(4, "high", [high for _, high in bounds])
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #0d8d7655
+# %% ../nbs/11_picture_cnn.ipynb #0eb03582
 def signal_table(
     network: nn.Sequential, # a network, as it is
     x: torch.Tensor, # a batch of examples, (n, ...)
@@ -166,13 +166,13 @@ def signal_table(
     network.zero_grad()
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #f679a3a2
+# %% ../nbs/11_picture_cnn.ipynb #63553b11
 def grey_cnn(
     shape: tuple, # of one picture, (1, height, width)
     n_genres: int, # outputs
-    channels: tuple = (24, 48, 96), # of the convolutions
-    heights: int = 8, # parts of the pitch axis that are kept apart at the end
-    dropout: float = 0.5, # share of the last numbers hidden in each training step
+    channels: tuple = (24, 48, 96, 128), # of the convolutions
+    heights: int = 1, # parts of the pitch axis that are kept apart at the end
+    dropout: float = 0.3, # share of the last numbers hidden in each training step
     normalize: bool = True, # whether bands and channels are normalised
 ) -> nn.Sequential: # (n, 1, height, any width from 16) bytes -> (n, n_genres) logits
     "A small convolutional network for grey pictures that averages over time. Raises `ValueError` for colour pictures."
@@ -183,37 +183,37 @@ def grey_cnn(
     if normalize: layers += [nn.Flatten(1, 2), nn.BatchNorm1d(shape[1]), nn.Unflatten(1, (1, shape[1]))]
     for i, (before, after) in enumerate(zip((1, *channels), channels)):
         size = {"kernel_size": 5, "stride": 2, "padding": 2} if i == 0 else {"kernel_size": 3, "padding": 1}
-        layers += [nn.Conv2d(before, after, bias=not normalize, **size), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(before, after, bias=not normalize, **size)] + [nn.MaxPool2d(2)] * (i < 3)
         layers += [nn.BatchNorm2d(after)] * normalize + [nn.ReLU()]
     layers += [nn.AdaptiveAvgPool2d((heights, 1)), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1] * heights, n_genres)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #902a4709
+# %% ../nbs/11_picture_cnn.ipynb #fcc66296
 def crop_and_mask(
     x: torch.Tensor, # pictures of a batch, (n, channels, h, w)
     generator: torch.Generator, # of the random places, on the device of `x`
-    columns: int = 192, # width of the window that is cut out of each
-    bands: int = 10, # largest height of the stripe that is blacked out
-    steps: int = 16, # largest width of the other stripe
+    columns: int = 128, # width of the window that is cut out of each
+    bands: int = 16, # largest height of a stripe that is blacked out
+    steps: int = 24, # largest width of a stripe that is blacked out
 ) -> torch.Tensor: # (n, channels, h, min(w, columns)), a new tensor
-    "A random window of each picture, with one random stripe of bands and one of time blacked out (SpecAugment)."
-    def draw(): return torch.rand(len(x), generator=generator, device=x.device)
+    "A random window of each picture, with two random stripes of bands and two of time blacked out (SpecAugment)."
+    def draw(): return torch.rand(len(x), 1, generator=generator, device=x.device)
     def stripe(size, widest):
         width = (draw() * (widest + 1)).floor()
         start = (draw() * (size - width)).floor()
         place = torch.arange(size, device=x.device)
-        return (place >= start[:, None]) & (place < (start + width)[:, None])
+        return (place >= start) & (place < start + width)
     width = min(columns, x.shape[3])
-    start = (draw() * (x.shape[3] - width + 1)).long()
-    places = start[:, None, None, None] + torch.arange(width, device=x.device)
-    x = x.take_along_dim(places, 3)
-    return x.masked_fill(stripe(x.shape[2], bands)[:, None, :, None] | stripe(width, steps)[:, None, None, :], 0)
+    places = (draw() * (x.shape[3] - width + 1)).long() + torch.arange(width, device=x.device)
+    x = x.take_along_dim(places[:, None, None], 3)
+    dark = [stripe(x.shape[2], bands)[:, None, :, None] | stripe(width, steps)[:, None, None] for _ in range(2)]
+    return x.masked_fill(dark[0] | dark[1], 0)
 
-# %% ../nbs/11_picture_cnn.ipynb #eb6a9bd4
+# %% ../nbs/11_picture_cnn.ipynb #ac067a38
 PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=40,
                       batch_size=32, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
-# %% ../nbs/11_picture_cnn.ipynb #6edce296
+# %% ../nbs/11_picture_cnn.ipynb #bdb55a55
 def squeezed(
     y: np.ndarray, # waveform, (samples,), of any length
     sr: int, # sample rate in Hz
@@ -222,7 +222,7 @@ def squeezed(
     "A whole song squeezed into one picture."
     return replace(representation, seconds=len(y) / sr).of_waveform(y, sr)[:1]
 
-# %% ../nbs/11_picture_cnn.ipynb #38e3c2bd
+# %% ../nbs/11_picture_cnn.ipynb #3a843cc2
 def grad_cam(
     network: nn.Sequential, # ends with pooling or flattening, then full layers
     x: np.ndarray, # one picture, (channels, h, w), uint8
@@ -242,7 +242,7 @@ def grad_cam(
     network.zero_grad()
     return (heat / heat.max().clamp(min=1e-12)).numpy()
 
-# %% ../nbs/11_picture_cnn.ipynb #f9ee15e2
+# %% ../nbs/11_picture_cnn.ipynb #454df403
 def plot_seen(
     picture: np.ndarray, # (channels, h, w), uint8
     heat: np.ndarray, # (h, w), from `grad_cam`
@@ -257,7 +257,7 @@ def plot_seen(
     ax.axis("off")
     return ax
 
-# %% ../nbs/11_picture_cnn.ipynb #eda19803
+# %% ../nbs/11_picture_cnn.ipynb #0934fddd
 def confused_pairs(
     confusion: np.ndarray, # counts, (k, k), rows the truth, columns the guess; of one run or added over several
     genres: tuple, # (k,) names in label order
@@ -270,7 +270,7 @@ def confused_pairs(
             for i in range(len(genres)) for j in range(len(genres)) if i != j and confusion[i, j]]
     return pd.DataFrame(rows, columns=["truth", "guess", "songs", "share"]).sort_values(["share", "songs"], ascending=False).head(n).reset_index(drop=True)
 
-# %% ../nbs/11_picture_cnn.ipynb #4b8243be
+# %% ../nbs/11_picture_cnn.ipynb #72af0680
 def trend_table(
     confusions: dict, # name -> counts (k, k), rows the truth, columns the guess
     genres: tuple, # (k,) names in label order

@@ -1,7 +1,10 @@
 "The command line `genre-nbs`: parses, calls a room, prints. Nothing heavy is imported before a command needs it."
 
 import json
+import os
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +19,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes that read songs.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+Jobs = Annotated[
+    int, typer.Option(min=1, callback=lambda n: min(n, os.cpu_count() or 1), help="Processes that read songs; one a processor at most.")
+]
 DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
@@ -26,12 +31,23 @@ DATA_HELP = (
 
 def say(line=""):
     "A line for people, on standard error, so that standard output holds the result alone."
-    print(line, file=sys.stderr)
+    print(printable(line).strip(), file=sys.stderr)
+
+
+def printable(text):
+    "Text in one line: control characters in it, as names of files can hold, are shown and not obeyed."
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda sign: sign[0].encode("unicode_escape").decode(), str(text))
 
 
 def emit(result, as_json, text):
-    "The result: one JSON object, or `text` for people."
-    print(json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else text)
+    "The result: one JSON object, or `text` for people, in signs that the output can show."
+    text = json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(map(printable, text.split("\n")))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that is none
+        text = json.dumps(result, allow_nan=False) if as_json else text.encode(encoding, "backslashreplace").decode(encoding)
+    print(text, flush=True)
 
 
 def say_bad(bad):
@@ -167,7 +183,7 @@ def train(
     replicas: Annotated[
         bool, typer.Option(help="Look for doubles of a recording (in up to 5,000 tracks), and keep them on one side of the split.")
     ] = True,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")] = None,
@@ -179,9 +195,13 @@ def train(
 
     Example: genre-nbs train songs --recipe mlp --out model.safetensors
     """
+    from genre_nbs.files import check_target
     from genre_nbs.pipeline import train_on
     from genre_nbs.recipes import find_recipe
 
+    check_target(out)
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"--lr must be a positive number, not {lr}")
     if valid is not None and split is not None:
         raise ValueError("--valid and --split exclude each other: give one of them")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
@@ -218,9 +238,12 @@ def evaluate(
     Example: genre-nbs evaluate model.safetensors songs --plot confusion.png
     """
     from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.files import check_target
     from genre_nbs.pipeline import judge
     from genre_nbs.sources import load_collection
 
+    if plot is not None:
+        check_target(plot)
     classifier = GenreClassifier.load(model)
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = judge(classifier, examples, [way.strip() for way in by.split(",")])
@@ -262,11 +285,13 @@ def predict(
     for song in found:
         likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
         said = f"The song genre is {genre_title(song['genre'])}" if len(songs) == 1 else f"{song['path']}: {genre_title(song['genre'])}"
-        lines.append(f"{said}  ({likely})")
+        lines.append(printable(f"{said}  ({likely})"))
     if found or as_json:
         emit({"songs": found, "errors": errors}, as_json, "\n".join(lines))
+    for error in errors[:-1]:
+        say(f"Error: {error}")
     if errors:
-        raise ValueError("\n".join(errors))
+        raise ValueError(errors[-1])
 
 
 @app.command()
@@ -296,12 +321,22 @@ def main():
     from typer.main import get_command
 
     try:
-        code = get_command(app).main(prog_name="genre-nbs", standalone_mode=False)
-    except (KeyboardInterrupt, EOFError):
-        say("stopped")
-        code = 130
-    except (ValueError, OSError) as error:
+        with warnings.catch_warnings():
+            if not sys.warnoptions:
+                warnings.simplefilter("ignore")  # they speak to programmers
+            code = get_command(app).main(prog_name="genre-nbs", standalone_mode=False)
+    except (KeyboardInterrupt, EOFError, typer.Abort) as error:  # Typer makes an Abort of both
+        ended = isinstance(error, EOFError) or isinstance(error.__cause__, EOFError)
+        say("Error: a file ends where more was expected" if ended else "stopped")
+        code = 2 if ended else 130
+    except OSError as error:
+        say(f"Error: {error.filename}: {error.strerror}" if error.filename and error.strerror else f"Error: {error.strerror or error}")
+        code = 2
+    except ValueError as error:
         say(f"Error: {error}")
+        code = 2
+    except MemoryError as error:
+        say(f"Error: not enough memory{f' ({error})' if str(error) else ''}")
         code = 2
     except Exception as error:  # click's own errors, whatever module they live in
         if not hasattr(error, "format_message"):
@@ -309,4 +344,9 @@ def main():
         if error.format_message():  # empty where the help was shown instead
             say(f"Error: {error.format_message()}")
         code = error.exit_code
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # said already; Python would say it again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -1,5 +1,6 @@
 "The course notebooks: where they lie in the installed package, and how they come to the student."
 
+import os
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def copy_course(folder):
     before, marks, copied, kept = _read_marks(folder), {}, [], []
     for source in sorted(course_folder().glob("*.ipynb")):
         target, fresh = folder / source.name, sha256(source)
-        present = sha256(target) if target.exists() else None
+        present = sha256(target) if target.is_file() else "no plain file" if os.path.lexists(target) else None
         if present in (None, before.get(source.name)) and present != fresh:
             with atomic_path(target) as part:
                 shutil.copyfile(source, part)
@@ -44,5 +45,5 @@ def copy_course(folder):
 def _read_marks(folder):
     "Checksums of the notebooks as they were last copied, by name."
     mark = folder / MARK
-    lines = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else []
+    lines = mark.read_text(encoding="utf-8", errors="replace").splitlines() if mark.is_file() else []
     return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}

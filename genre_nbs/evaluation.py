@@ -273,9 +273,10 @@ def save_confusion(
     path, # where to write; the suffix says the format: .png, .svg, .pdf
 ) -> Path: # the path
     "Both confusion matrices as a picture file, written whole or not at all. Raises `ValueError` for a format unknown to matplotlib."
+    if not Path(path).suffix: raise ValueError(f'{path}: the name of a picture needs an ending, such as .png')
     figure = plot_confusion_pair(evaluation)[0].figure
     try:
-        with atomic_path(path) as part: figure.savefig(part, dpi=150)
+        with atomic_path(path) as part: figure.savefig(part, dpi=150, format=Path(path).suffix[1:].lower())
     finally: plt.close(figure)
     return Path(path)
 

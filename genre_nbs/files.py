@@ -1,5 +1,6 @@
 "Files written whole or not at all, and where the cache lives."
 
+import errno
 import os
 import secrets
 from contextlib import contextmanager
@@ -13,16 +14,38 @@ def atomic_path(path):
     """Yield a temporary path beside `path`; move it there on success, remove it on an error.
 
     The temporary name keeps the suffix, since writers choose their format by it.
-    Folders that are missing are made.
+    Folders that are missing are made. Raises `OSError`, which names `path`, where nothing can be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(6)}{path.suffix}")
+    check_target(path)
+    part = path.with_name(f".{path.stem[:50]}-{secrets.token_hex(6)}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
+    except OSError as error:
+        if str(part) in (str(error.filename), str(error.filename2)) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_target(path):
+    """Ask, before long work, whether a file can be written at `path`. Raises `OSError`, which names it, when it cannot.
+
+    A device or a pipe is refused too: to replace it, as a whole file is put in its place, would destroy it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Is no plain file, so nothing is written there", str(path))
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder", str(path))
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, f"Nothing can be written in {folder}", str(path))
 
 
 def sha256(path):

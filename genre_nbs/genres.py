@@ -23,7 +23,7 @@ def canonical_genre(
 ) -> str: # lower case, words joined by '_', one name for all spellings
     "The one spelling of a genre's name. Raises `ValueError` when nothing of the name is left."
     words = re.sub(r'[\W_]+', '_', str(name).casefold()).strip('_')
-    if not words: raise ValueError(f'{name!r} is no genre name')
+    if not words: raise ValueError(f'{str(name)!r} is no genre name')
     joined = words.replace('_', '')
     known = GENRE_SYNONYMS.get(joined, joined)
     return known if known in GTZAN_GENRES else words

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
+from torch import nn
 
 from genre_nbs.classifier import GenreClassifier, train_classifier
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.evaluation import Evaluation, evaluate
 from genre_nbs.sources import load_collection, suited
 from genre_nbs.splitting import replica_table, split_examples, with_replicas
-from genre_nbs.training import History
+from genre_nbs.training import History, make_optimizer
 
 
 MOST_COMPARED = 5000  # tracks; beyond, looking for doubles would take minutes, and has to be asked for by with_replicas
@@ -50,7 +52,10 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     representation = suited(recipe.representation, data)
-    recipe = replace(recipe, representation=representation)
+    recipe = replace(recipe, representation=representation, **changes)
+    make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # refuses what cannot be, before songs are read
+    if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
+        raise DataError(f"{valid}: is what the model learns from, so it cannot judge it; give other data, or a split")
     grouped = valid is None and split in (None, "track", "artist", "hash")
     mark = partial(mark_replicas, jobs=jobs, progress=progress) if replicas and grouped else None
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
@@ -59,7 +64,9 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
         train, valid = split_examples(examples, split or default_split(examples), valid_size, seed)
     else:
         train, valid = examples, load_collection(valid, representation, examples.genres, jobs, progress)
-    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress, **changes)
+    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress)
+    if not history.best_epoch:
+        raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
     return Trained(classifier, history, train, valid, judge(classifier, valid), doubles)
 
 

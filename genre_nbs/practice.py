@@ -980,7 +980,9 @@ def claim_folder(
     "Mark a folder as a corpus. Raises `ValueError` when it holds anything else, or songs made with other settings."
     mark = out/'settings.json'
     if mark.exists():
-        if json.loads(mark.read_text()) != settings: raise ValueError(f'{out}: holds a corpus made with other settings; choose another folder')
+        try: same = json.loads(mark.read_text()) == settings
+        except ValueError: same = False # damaged
+        if not same: raise ValueError(f'{out}: holds a corpus made with other settings; choose another folder')
     elif out.exists() and (not out.is_dir() or any(not p.name.startswith('.') for p in out.iterdir())):
         raise ValueError(f'{out}: is not an empty folder; choose another one')
     else:

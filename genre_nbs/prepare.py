@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from genre_nbs.audio import AudioError, load_audio
 from genre_nbs.datasets import BAD_COLUMNS, DataError, Representation, progress_bar, read_tracks
-from genre_nbs.files import atomic_path, sha256 as file_sha256
+from genre_nbs.files import atomic_path, check_target, sha256 as file_sha256
 from genre_nbs.spectrograms import log_mel, save_picture, to_grey
 
 VERSION = 1  # raise it when the same song and settings begin to give other numbers: older caches are then left alone
@@ -52,7 +52,7 @@ def prepare_song(path, kinds, cache):
     "Compute what is not in the cache yet for one song. Never raises on a bad file: the reason is returned."
     try:
         key = file_sha256(path)
-        missing = tuple(kind for kind in kinds if not cache_path(cache, key, kind).exists())
+        missing = tuple(kind for kind in kinds if not usable(cache_path(cache, key, kind), kind))
         if missing:
             compute(path, [(kind, cache_path(cache, key, kind)) for kind in missing])
         return Done(key, {kind: rows_of(cache_path(cache, key, kind), kind) for kind in kinds}, missing)
@@ -79,6 +79,14 @@ def write_one(target, kind, y, sr):
         np.save(part, ARRAYS[kind].of_waveform(y, sr).astype(np.float32, copy=False))
 
 
+def usable(path, kind):
+    "Whether a result lies there whole; a file that a failing disk cut short counts as none."
+    try:
+        return path.stat().st_size > 0 and rows_of(path, kind) > 0
+    except (OSError, ValueError, EOFError):
+        return False
+
+
 def rows_of(path, kind):
     "How many examples a result holds, read off its header."
     return 1 if kind == "picture" else len(np.load(path, mmap_mode="r", allow_pickle=False))
@@ -95,6 +103,7 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
     if unknown or not kinds:
         raise ValueError(f"cannot prepare {', '.join(map(repr, unknown)) or 'nothing'}; choose from {', '.join(KINDS)}")
     tracks, out = read_tracks(data), Path(out).absolute()
+    check_target(out / "bad.csv")
     tracks = tracks.assign(path=[os.path.abspath(path) for path in tracks.path])
     results = run_all(tracks.path, tuple(kinds), out / "cache", jobs, scheduler, progress)
     good = [not done.reason for done in results]
@@ -105,7 +114,7 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
     for kind in kinds:
         put_together(out, kind, kept, done)
     with atomic_path(out / "bad.csv") as part:
-        bad.to_csv(part, index=False, lineterminator="\n")
+        bad.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace")
     computed = Counter(kind for result in done for kind in result.computed)
     return {"n": len(kept), "computed": dict(computed), "bad": bad, "folders": {kind: str(out / kind) for kind in kinds}}
 
@@ -173,7 +182,7 @@ def gather_pictures(folder, tracks, paths):
                 shutil.copyfile(source, part)
     columns = [name for name in ("genre", "track", "artist", "split") if name in tracks]
     with atomic_path(folder / "manifest.csv") as part:
-        tracks[columns].assign(path=names)[["path", *columns]].to_csv(part, index=False, lineterminator="\n")
+        tracks[columns].assign(path=names)[["path", *columns]].to_csv(part, index=False, lineterminator="\n", errors="backslashreplace")
 
 
 def picture_names(tracks):

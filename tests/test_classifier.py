@@ -76,7 +76,7 @@ def forged(tmp_path, change):
         header, tensors = json.loads(file.metadata()["genre_nbs"]), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     changed = change(header)
     header = changed if type(changed) is list and changed == [1, 2] else header
-    save_file(tensors, tmp_path / "forged", metadata={"format": room.FORMAT, "genre_nbs": json.dumps(header)})
+    save_file(tensors, tmp_path / "forged", metadata={room.HEADER: json.dumps(header)})
     return tmp_path / "forged"
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ import pytest
 
 from genre_nbs.audio import save_audio
 from genre_nbs.cli import main
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes that fill numba's cache of librosa's functions at once can spoil it, and whoever loads it crashes.
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp()
 
 
 @pytest.fixture(scope="session")

@@ -302,8 +302,10 @@ def is_array_folder(path) -> bool:
 
 def read_array(path):
     "An array of a `.npy` file, never unpickled. Raises `DataError` when it cannot be read."
-    try: return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error: raise DataError(f'{path}: cannot be read as a plain array ({error})') from error
+    try:
+        with open(path, 'rb') as file: return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error: # a damaged header makes numpy raise errors of many kinds, MemoryError too
+        raise DataError(f'{path}: cannot be read as a plain array ({str(error).splitlines()[0] if str(error) else type(error).__name__})') from error
 
 
 def load_arrays(
@@ -317,15 +319,19 @@ def load_arrays(
     if x.ndim < 2 or labels.shape != (len(x),) or not len(x): raise DataError(f'{folder}: X.npy {x.shape} and labels.npy {labels.shape} do not hold the same examples')
     if representation is not None and x.shape[1:] != representation.shape:
         raise DataError(f'{folder}: one example has shape {x.shape[1:]}, but this recipe takes {representation.shape}')
-    if not np.issubdtype(x.dtype, np.number): raise DataError(f'{folder}: X.npy holds {x.dtype}, not numbers')
+    if x.dtype.kind not in 'iuf': raise DataError(f'{folder}: X.npy holds {x.dtype}, not numbers')
+    if labels.dtype.kind not in 'USiu': raise DataError(f'{folder}: labels.npy holds {labels.dtype}, not names or whole numbers')
+    with np.errstate(over='ignore'): x = np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32)
     ids = {name: read_array(path).astype(str) if (path := folder / f'{name}s.npy').is_file() else None for name in ('track', 'artist')}
+    for name, names in ids.items():
+        if names is not None and names.shape != labels.shape: raise DataError(f'{folder}: {name}s.npy {names.shape} and labels.npy {labels.shape} do not hold the same examples')
     track = np.array([f'row {i}' for i in range(len(x))]) if ids['track'] is None else ids['track']
     good = np.isfinite(x).reshape(len(x), -1).all(1)
     if not good.any(): raise DataError(f'{folder}: no row of X.npy is finite')
     bad = pd.DataFrame([(f"{folder / 'X.npy'}, row {i}", 'holds numbers that are not finite') for i in np.flatnonzero(~good)], columns=BAD_COLUMNS)
-    names = np.array([canonical_genre(label) for label in labels])
+    names = np.array([canonical_genre(label) for label in labels.astype(str)])
     genres = sort_genres(names) if genres is None else tuple(genres)
-    everything = Examples(np.ascontiguousarray(x, x.dtype if x.dtype == np.uint8 else np.float32), encode_genres(names, genres), track, genres, ids['artist'], ids['track'] is not None, bad=bad)
+    everything = Examples(x, encode_genres(names, genres), track, genres, ids['artist'], ids['track'] is not None, bad=bad)
     return everything.take(good)
 
 # %% ../nbs/05_datasets.ipynb #be40c910

@@ -175,6 +175,41 @@ def test_no_validation_on_what_was_learned(tones, genre_nbs_cli, tmp_path):
     refused(genre_nbs_cli("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--valid", tones), "cannot judge")
 
 
+HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 26), }".ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("tracks", lambda a: a[:30], "tracks.npy (30,)"),
+        ("tracks", lambda a: np.append(a, a), "tracks.npy (120,)"),
+        ("tracks", lambda a: a[0], "tracks.npy ()"),
+        ("artists", lambda a: a[:5], "artists.npy (5,)"),
+        ("labels", lambda a: np.full(60, np.nan), "float64"),
+        ("X", lambda a: a + 1j, "complex"),
+        ("X", lambda a: a * 1e300, "no row"),
+        ("X", lambda a: a.astype(object), "plain array"),
+        ("X", lambda a: b"PK\3\4 an archive", "plain array"),
+        ("X", lambda a: b"hello", "plain array"),
+        ("X", lambda a: b"\x93NUMPY\x01\x00" + len(HUGE).to_bytes(2, "little") + HUGE, "plain array"),
+        ("X", lambda a: b"\x93NUMPY\x01\x00" + len(HUGE).to_bytes(2, "little") + HUGE.replace(b")", b" "), "plain array"),
+    ],
+)
+def test_arrays_that_do_not_fit(name, change, reason, genre_nbs_cli, tmp_path):
+    names = np.array([f"song {i // 2}" for i in range(60)])
+    arrays = {"X": np.random.default_rng(0).standard_normal((60, 26)), "labels": np.repeat(["jazz", "rock", "pop"], 20)}
+    arrays |= {"tracks": names, "artists": names}
+    arrays[name] = change(arrays[name])
+    for key, array in arrays.items():
+        if isinstance(array, bytes):
+            (tmp_path / f"{key}.npy").write_bytes(array)
+        else:
+            np.save(tmp_path / f"{key}.npy", array)
+    done = genre_nbs_cli("train", tmp_path, "--recipe", "mlp", "--out", tmp_path / "m", "--epochs", 1)
+    refused(done, str(tmp_path), reason)
+    assert "unsafe" not in done.stderr  # as numpy would advise of a pickle
+
+
 def forge(model, path, change):
     "A copy of a model with another header or other weights."
     with safe_open(model, "pt") as file:

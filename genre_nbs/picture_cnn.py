@@ -7,7 +7,7 @@ __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 
            'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'crop_and_mask', 'squeezed',
            'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
-# %% ../nbs/11_picture_cnn.ipynb #5b6e212c
+# %% ../nbs/11_picture_cnn.ipynb #27c1b624
 import json
 import os
 from dataclasses import replace
@@ -30,11 +30,11 @@ from .patches import PatchConv2d
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
-# %% ../nbs/11_picture_cnn.ipynb #56bccc31
+# %% ../nbs/11_picture_cnn.ipynb #deda40c3
 PICTURE = Representation("picture", seconds=30.0, size=(288, 432), channels=3) # colour, as on Kaggle, without the white border
 GREY = Representation("picture", seconds=30.0, size=(128, 387), channels=1) # one row for each mel band, 77.5 ms a column
 
-# %% ../nbs/11_picture_cnn.ipynb #3f769a0e
+# %% ../nbs/11_picture_cnn.ipynb #ecb87f51
 def show_pictures(
     x: np.ndarray, # pictures, (n, channels, h, w), uint8
     titles: list, # one for each
@@ -42,7 +42,7 @@ def show_pictures(
 ) -> plt.Figure: # the figure
     "Pictures side by side, each with its title; time runs to the right, pitch upwards."
     rows = -(-len(x) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 1.75 * rows), dpi=80, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 1.75 * rows), dpi=55, squeeze=False)
     for ax in axes.flat: ax.axis("off")
     for ax, picture, title in zip(axes.flat, x, titles):
         ax.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="magma", aspect="auto")
@@ -50,7 +50,7 @@ def show_pictures(
     figure.tight_layout(pad=0.4)
     return figure
 
-# %% ../nbs/11_picture_cnn.ipynb #cde2aa90
+# %% ../nbs/11_picture_cnn.ipynb #d233aed5
 def picture_cnn(
     shape: tuple, # of one picture, (colours, height, width)
     n_genres: int, # outputs
@@ -68,7 +68,7 @@ def picture_cnn(
         nn.Conv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
 
-# %% ../nbs/11_picture_cnn.ipynb #7606940b
+# %% ../nbs/11_picture_cnn.ipynb #31c812d5
 def layer_table(
     network: nn.Sequential, # the network
     shape: tuple, # of one example
@@ -82,12 +82,12 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), sum(p.numel() for p in layer.parameters())))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/11_picture_cnn.ipynb #f3e42c25
+# %% ../nbs/11_picture_cnn.ipynb #05e66656
 PICTURE_FIRST = Recipe("picture-first", PICTURE, picture_cnn, optimizer="Adam", lr=0.001, epochs=50, batch_size=80, standardize=False)
 PICTURE_FINAL = Recipe("picture-final", PICTURE, partial(picture_cnn, channels=(16, 32, 16)), optimizer="Adagrad", lr=0.01, epochs=50,
                        batch_size=80, standardize=False)
 
-# %% ../nbs/11_picture_cnn.ipynb #cf519887
+# %% ../nbs/11_picture_cnn.ipynb #238a23b6
 def measure(
     recipe: Recipe, # what to train
     examples: Examples, # pictures of a whole collection
@@ -107,7 +107,7 @@ def measure(
            "track": valid.track.tolist(), "y": valid.y.tolist(), "proba": proba.round(4).tolist()}
     return row, classifier
 
-# %% ../nbs/11_picture_cnn.ipynb #7c7d70d0
+# %% ../nbs/11_picture_cnn.ipynb #d6a1791c
 def run_or_read(
     name: str, # of the run, a file name
     run, # without arguments -> (dict that JSON can hold, `GenreClassifier`), such as `measure`
@@ -135,7 +135,7 @@ def measured(
     name = "-".join(filter(None, (recipe.name, step, Path(how).name, str(seed))))
     return run_or_read(name, lambda: measure(recipe, examples, how, seed, **changes))
 
-# %% ../nbs/11_picture_cnn.ipynb #d11c1767
+# %% ../nbs/11_picture_cnn.ipynb #5409ef09
 def seeds_table(
     rows: list, # of `measure`
     by: tuple = ("recipe", "split"), # what a line of the table stands for
@@ -149,7 +149,7 @@ def seeds_table(
     table.insert(4, "high", [high for _, high in bounds])
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #0eb03582
+# %% ../nbs/11_picture_cnn.ipynb #8809fa5a
 def signal_table(
     network: nn.Sequential, # a network, as it is
     x: torch.Tensor, # a batch of examples, (n, ...)
@@ -166,7 +166,7 @@ def signal_table(
     network.zero_grad()
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #63553b11
+# %% ../nbs/11_picture_cnn.ipynb #ddb08a80
 def grey_cnn(
     shape: tuple, # of one picture, (1, height, width)
     n_genres: int, # outputs
@@ -188,16 +188,17 @@ def grey_cnn(
     layers += [nn.AdaptiveAvgPool2d((heights, 1)), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1] * heights, n_genres)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #fcc66296
+# %% ../nbs/11_picture_cnn.ipynb #b573b329
 def crop_and_mask(
-    x: torch.Tensor, # pictures of a batch, (n, channels, h, w)
+    x: torch.Tensor, # pictures of a batch, (n, channels, h, w), bytes
     generator: torch.Generator, # of the random places, on the device of `x`
     columns: int = 128, # width of the window that is cut out of each
-    bands: int = 16, # largest height of a stripe that is blacked out
-    steps: int = 24, # largest width of a stripe that is blacked out
+    bands: int = 16, # largest height of a stripe that is blotted out
+    steps: int = 24, # largest width of a stripe that is blotted out
+    tone: float = 24.0, # grey levels by which highs, middles and lows are made louder or softer, at most
 ) -> torch.Tensor: # (n, channels, h, min(w, columns)), a new tensor
-    "A random window of each picture, with two random stripes of bands and two of time blacked out (SpecAugment)."
-    def draw(): return torch.rand(len(x), 1, generator=generator, device=x.device)
+    "A random window of each picture with another tone, two random stripes of bands and two of time blotted out with its mean grey (SpecAugment)."
+    def draw(k=1): return torch.rand(len(x), k, generator=generator, device=x.device)
     def stripe(size, widest):
         width = (draw() * (widest + 1)).floor()
         start = (draw() * (size - width)).floor()
@@ -206,14 +207,17 @@ def crop_and_mask(
     width = min(columns, x.shape[3])
     places = (draw() * (x.shape[3] - width + 1)).long() + torch.arange(width, device=x.device)
     x = x.take_along_dim(places[:, None, None], 3)
+    if tone:
+        curve = F.interpolate(tone * (2 * draw(5) - 1)[:, None], x.shape[2], mode="linear", align_corners=True)
+        x = (x + curve[..., None]).round().clamp(0, 255).to(x.dtype)
     dark = [stripe(x.shape[2], bands)[:, None, :, None] | stripe(width, steps)[:, None, None] for _ in range(2)]
-    return x.masked_fill(dark[0] | dark[1], 0)
+    return torch.where(dark[0] | dark[1], x.float().mean((1, 2, 3), keepdim=True).to(x.dtype), x)
 
-# %% ../nbs/11_picture_cnn.ipynb #ac067a38
+# %% ../nbs/11_picture_cnn.ipynb #0919730a
 PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=40,
                       batch_size=32, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
-# %% ../nbs/11_picture_cnn.ipynb #bdb55a55
+# %% ../nbs/11_picture_cnn.ipynb #16637c4b
 def squeezed(
     y: np.ndarray, # waveform, (samples,), of any length
     sr: int, # sample rate in Hz
@@ -222,7 +226,7 @@ def squeezed(
     "A whole song squeezed into one picture."
     return replace(representation, seconds=len(y) / sr).of_waveform(y, sr)[:1]
 
-# %% ../nbs/11_picture_cnn.ipynb #3a843cc2
+# %% ../nbs/11_picture_cnn.ipynb #bc77d141
 def grad_cam(
     network: nn.Sequential, # ends with pooling or flattening, then full layers
     x: np.ndarray, # one picture, (channels, h, w), uint8
@@ -242,7 +246,7 @@ def grad_cam(
     network.zero_grad()
     return (heat / heat.max().clamp(min=1e-12)).numpy()
 
-# %% ../nbs/11_picture_cnn.ipynb #454df403
+# %% ../nbs/11_picture_cnn.ipynb #e0a3a245
 def plot_seen(
     picture: np.ndarray, # (channels, h, w), uint8
     heat: np.ndarray, # (h, w), from `grad_cam`
@@ -257,7 +261,7 @@ def plot_seen(
     ax.axis("off")
     return ax
 
-# %% ../nbs/11_picture_cnn.ipynb #0934fddd
+# %% ../nbs/11_picture_cnn.ipynb #e5402086
 def confused_pairs(
     confusion: np.ndarray, # counts, (k, k), rows the truth, columns the guess; of one run or added over several
     genres: tuple, # (k,) names in label order
@@ -270,7 +274,7 @@ def confused_pairs(
             for i in range(len(genres)) for j in range(len(genres)) if i != j and confusion[i, j]]
     return pd.DataFrame(rows, columns=["truth", "guess", "songs", "share"]).sort_values(["share", "songs"], ascending=False).head(n).reset_index(drop=True)
 
-# %% ../nbs/11_picture_cnn.ipynb #72af0680
+# %% ../nbs/11_picture_cnn.ipynb #9ebcd047
 def trend_table(
     confusions: dict, # name -> counts (k, k), rows the truth, columns the guess
     genres: tuple, # (k,) names in label order

@@ -23,7 +23,7 @@ from torch import nn
 
 from .classifier import GenreClassifier, train_classifier
 from .datasets import Examples, Representation
-from .evaluation import Evaluation, confusion_matrix, evaluate, wilson_interval
+from .evaluation import evaluate, wilson_interval
 from .files import atomic_path
 from .genres import genre_title
 from .patches import PatchConv2d

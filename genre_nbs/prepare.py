@@ -51,6 +51,8 @@ def cache_path(cache, key, kind):
 def prepare_song(path, kinds, cache):
     "Compute what is not in the cache yet for one song. Never raises on a bad file: the reason is returned."
     try:
+        if not Path(path).is_file():  # missing, a folder or a pipe: reading it says which, before a checksum waits on it for ever
+            load_audio(path)
         key = file_sha256(path)
         missing = tuple(kind for kind in kinds if not usable(cache_path(cache, key, kind), kind))
         if missing:
@@ -58,8 +60,6 @@ def prepare_song(path, kinds, cache):
         return Done(key, {kind: rows_of(cache_path(cache, key, kind), kind) for kind in kinds}, missing)
     except AudioError as error:
         return Done(reason=error.reason)
-    except FileNotFoundError:
-        return Done(reason="no such file")
 
 
 def compute(path, targets):

@@ -81,6 +81,17 @@ def test_bad_files_are_listed_and_the_rest_is_done(tones, tmp_path):
     assert done["n"] == 12 and len(done["bad"]) == 2 and len(pd.read_csv(tmp_path / "out" / "bad.csv")) == 2
 
 
+def test_a_folder_and_a_pipe_in_a_manifest_are_put_aside(tones, tmp_path):
+    (tmp_path / "folder.wav").mkdir()
+    os.mkfifo(tmp_path / "pipe.wav")
+    rows = [(tones / "jazz" / "jazz0.wav", "jazz"), *((tmp_path / f"{name}.wav", "blues") for name in ("folder", "pipe", "missing"))]
+    pd.DataFrame(rows, columns=["path", "genre"]).to_csv(tmp_path / "m.csv", index=False)
+    done = prepare(tmp_path / "m.csv", tmp_path / "out")
+    assert done["n"] == 1
+    for reason, word in zip(done["bad"].reason, ("folder", "pipe", "no such file")):
+        assert word in reason
+
+
 def test_refusals_leave_nothing(tones, tmp_path):
     with pytest.raises(ValueError, match="'magic'"):
         prepare(tones, tmp_path / "a", ("magic",))

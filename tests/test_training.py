@@ -15,8 +15,10 @@ from torch import nn
 
 from genre_nbs.datasets import Examples
 from genre_nbs.training import (
+    ELEVEN,
     OPTIMIZERS,
     SCHEDULES,
+    MuonWithAdamW,
     Recipe,
     Stack,
     Standardize,
@@ -457,6 +459,43 @@ def test_options_reach_the_optimizer():
     assert make_optimizer(network(), "Rprop").defaults["lr"] == OPTIMIZERS["Rprop"](network().parameters()).defaults["lr"]
 
 
+# --- Muon
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon to compare with")
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8), (6, 4, 3, 3)])
+def test_muon_steps_as_pytorchs_does_to_the_rounding_of_its_bfloat16(shape):
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(s)) for s in ((3, 3), shape, (4,), (3, 3))]
+    theirs = torch.nn.Parameter(ours[1].detach().flatten(1).clone())
+    before, step = theirs.detach().clone(), MuonWithAdamW(ours, lr=0.01, weight_decay=0.1, momentum=0.9)
+    reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for p in ours:
+            p.grad = torch.randn_like(p)
+        theirs.grad = ours[1].grad.flatten(1).clone()
+        step.step()
+        reference.step()
+    moved, expected = ours[1].detach().flatten(1) - before, theirs.detach() - before
+    assert (moved - expected).norm() < 0.03 * expected.norm()
+
+
+def test_muons_partner_is_adamw_for_the_first_and_the_last_matrix_and_for_all_that_is_none():
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(s)) for s in ((3, 3), (8, 16), (4,), (3, 3))]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    for p, q in zip(ours, theirs, strict=True):
+        p.grad = q.grad = torch.randn_like(p)
+    MuonWithAdamW(ours, lr=0.01).step()
+    torch.optim.AdamW(theirs, lr=0.01).step()
+    assert [torch.equal(p, q) for p, q in zip(ours, theirs, strict=True)] == [True, False, True, True]
+
+
+def test_muon_refuses_a_momentum_that_grows():
+    with pytest.raises(ValueError, match="momentum must be in"):
+        make_optimizer(network(), "Muon", options={"momentum": 1.0})
+
+
 # --- stacks
 
 
@@ -466,7 +505,13 @@ def stackable(seed=0, dropout=0.0):
     return nn.Sequential(*begin, nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 3))
 
 
-@pytest.mark.parametrize("name", list(OPTIMIZERS))
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(ELEVEN)))
+def test_a_stack_refuses_what_looks_at_whole_matrices(name):
+    with pytest.raises(ValueError, match=f"{name} looks at whole matrices"):
+        fit_many([stackable(), stackable(1)], examples(), optimizer=name, epochs=1, device="cpu")
+
+
+@pytest.mark.parametrize("name", ELEVEN)
 def test_each_network_of_a_stack_equals_its_lone_run(name):
     data, held_out, seeds = examples(), examples(seed=1), [4, 0, 7]
     settings = {"optimizer": name, "epochs": 3, "device": "cpu", "batch_size": 7, "schedule": "cosine", "label_smoothing": 0.1}

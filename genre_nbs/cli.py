@@ -295,6 +295,61 @@ def predict(
 
 
 @app.command()
+def optimizers(
+    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    recipe: Annotated[str, typer.Option(help="The network and all its settings but the optimizer.")] = "mlp",
+    out: Annotated[Path, typer.Option(help="Folder for tables and pictures; a comparison that was stopped goes on there.")] = Path("optimizers"),
+    quick: Annotated[bool, typer.Option("--quick/--full", help="A first look in a minute or two, or the whole comparison.")] = False,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each optimizer; 10, or 3 when quick.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Learning rates on the first grid of each; 5, or 3 when quick.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Of each run; the recipe's, or 5 when quick.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Data for validation; without it a part of DATA is kept apart.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Songs that are opened once, by the final runs.")] = None,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
+    as_json: Json = False,
+):
+    """Compare optimizers: with one learning rate for all as the course did, and fairly. Each run is kept when it is done.
+
+    Example: genre-nbs optimizers songs --quick --out comparison
+    """
+    from dataclasses import replace
+
+    from genre_nbs.files import check_target
+    from genre_nbs.recipes import find_recipe
+
+    if valid is not None and split is not None:
+        raise ValueError("--valid and --split exclude each other: give one of them")
+    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
+        raise ValueError(f"{test}: is used to learn or to choose, so it cannot be the test")
+    found = find_recipe(recipe)
+    check_target(out / "runs.csv")
+    from genre_nbs.optimizers import FULL, QUICK, Study, compare
+    from genre_nbs.pipeline import read_sides
+    from genre_nbs.sources import load_collection, suited
+
+    changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
+    representation, shown = suited(found.representation, data), sys.stderr.isatty()
+    train, held_out, _ = read_sides(data, representation, valid, split, seed=seed, jobs=jobs, progress=shown)
+    opened = None if test is None else load_collection(test, representation, train.genres, jobs, shown)
+    for side in (train, held_out if valid is not None else None, opened):
+        if side is not None:
+            say_bad(side.bad)
+    plan = replace(QUICK if quick else FULL, **changes)
+    study = Study(found, train, held_out, out / "runs.csv", opened, plan, jobs, scheduler, progress=shown)
+    try:
+        result = compare(study, out)
+    except KeyboardInterrupt:
+        say(f"the runs that are done are kept in {study.table}; the same command goes on from there")
+        raise
+    emit(result, as_json, result.pop("text"))
+
+
+@app.command()
 def lab(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the notebooks go.")] = Path("genre-course"),
     open_lab: Annotated[bool, typer.Option("--open/--no-open", help="Start JupyterLab there.")] = True,

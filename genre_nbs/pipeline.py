@@ -54,6 +54,18 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     representation = suited(recipe.representation, data)
     recipe = replace(recipe, representation=representation, **changes)
     make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # refuses what cannot be, before songs are read
+    train, valid, doubles = read_sides(data, representation, valid, split, valid_size, seed, jobs, progress, artists, replicas)
+    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress)
+    if not history.best_epoch:
+        raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
+    return Trained(classifier, history, train, valid, judge(classifier, valid), doubles)
+
+
+def read_sides(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, replicas=False):
+    """What to learn from, what to judge on, and a table of doubles, as in `train_on`.
+
+    Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
+    """
     if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
         raise DataError(f"{valid}: is what the model learns from, so it cannot judge it; give other data, or a split")
     grouped = valid is None and split in (None, "track", "artist", "hash")
@@ -61,13 +73,8 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
     doubles = replica_table(examples)
     if valid is None:
-        train, valid = split_examples(examples, split or default_split(examples), valid_size, seed)
-    else:
-        train, valid = examples, load_collection(valid, representation, examples.genres, jobs, progress)
-    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress)
-    if not history.best_epoch:
-        raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
-    return Trained(classifier, history, train, valid, judge(classifier, valid), doubles)
+        return *split_examples(examples, split or default_split(examples), valid_size, seed), doubles
+    return examples, load_collection(valid, representation, examples.genres, jobs, progress), doubles
 
 
 def default_split(examples):

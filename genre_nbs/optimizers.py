@@ -34,8 +34,8 @@ from .datasets import Examples, progress_bar
 from .evaluation import sign_flip_test
 from .files import atomic_path, check_target
 from .prepare import dask_client
-from .training import (ELEMENTWISE, ELEVEN, OPTIMIZERS, History, Recipe, Standardize, check_settings, example_tensors, fit, fit_many,
-                                make_optimizer, new_network, pick_device, predict_logits, prepare, run_checksum, scores)
+from .training import (ELEMENTWISE, ELEVEN, OPTIMIZERS, History, Recipe, Standardize, check_model, check_settings, example_tensors, fit, fit_many,
+                                new_network, number_tensor, pick_device, predict_logits, prepare, run_checksum, scores)
 
 # %% ../nbs/13_optimizers.ipynb #a30ae65b
 @dataclass(frozen=True)
@@ -227,7 +227,9 @@ class Study:
         if not 0 < self.plan.lr < float("inf"): raise ValueError(f"the learning rate must be a positive number, not {self.plan.lr}")
         network = new_network(self.recipe, self.train)
         for part in (self.valid, self.test):
-            if part is not None: prepare(network, self.train, part, torch.device("cpu"))
+            if part is None: continue
+            prepare(network, self.train, part, torch.device("cpu"))
+            check_model(network, number_tensor(part.x[:1]), part.genres)
         check_target(self.table)
 
     @property
@@ -362,7 +364,7 @@ def plot_ranking(
     ax: Axes | None = None, # where to draw; None: a new figure
 ) -> Axes: # the axes
     "Every seed as a dot (the first one orange), the mean with its interval, the best on top."
-    ax = ax or plt.figure(figsize=(7, 0.3 * scores.shape[1] + 1.2), dpi=80).gca()
+    ax = ax or plt.figure(figsize=(7, 0.3 * scores.shape[1] + 1.2), dpi=80, layout="constrained").gca()
     mean = mean_intervals(scores)[0].sort_values("mean")
     for row, (name, (middle, low, high)) in enumerate(mean.iterrows()):
         ax.plot(scores[name], np.full(len(scores), row), "o", color="#56B4E9", ms=4)
@@ -390,7 +392,7 @@ def lr_trials(
     plan = study.plan
     half = (plan.trials - 1) / 2
     span = {name: (-int(half), int(half + 0.5)) for name in plan.candidates}
-    for widened in range(plan.widen + 1):
+    for _ in range(plan.widen + 1):
         grids = {name: lr_grid(CANDIDATES[name].lr, *span[name]) for name in plan.candidates}
         runs = [(name, lr, 1000 + seed) for seed in range(plan.trial_seeds) for name, grid in grids.items() for lr in grid]
         keep_closed(study, runs)
@@ -493,7 +495,7 @@ def save_picture(
 ):
     "Writes the figure, whole or not at all, and closes it."
     try:
-        with atomic_path(path) as part: axes.figure.savefig(part, dpi=110, bbox_inches="tight")
+        with atomic_path(path) as part: axes.figure.savefig(part, dpi=110)
     finally: plt.close(axes.figure)
 
 

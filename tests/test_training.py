@@ -27,12 +27,14 @@ from genre_nbs.training import (
     epoch_seeds,
     fit,
     fit_many,
+    forward_by_hand,
     make_optimizer,
     new_network,
     plot_history,
     predict_logits,
     predict_proba,
     scores,
+    stack_slopes,
     standardizer,
     train_recipe,
 )
@@ -463,7 +465,7 @@ def test_options_reach_the_optimizer():
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon to compare with")
-@pytest.mark.parametrize("shape", [(8, 16), (16, 8), (6, 4, 3, 3)])
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8), (6, 4, 3, 3), (12, 1, 2, 2)])
 def test_muon_steps_as_pytorchs_does_to_the_rounding_of_its_bfloat16(shape):
     torch.manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(s)) for s in ((3, 3), shape, (4,), (3, 3))]
@@ -555,6 +557,51 @@ def test_dropout_differs_between_the_networks_of_a_stack():
     x = torch.tensor(examples().x).expand(2, -1, -1)
     assert not torch.equal(*stack(x))
     assert torch.equal(*stack.eval()(x))
+
+
+def slopes_both_ways(models, x, truth):
+    "Slopes by hand and by autograd, with the same dice."
+    found = []
+    for by_hand in (True, False):
+        stack = Stack(models).train()
+        assert stack.by_hand
+        stack.by_hand = by_hand
+        torch.manual_seed(0)
+        stack_slopes(stack, x, truth)
+        found.append(stack.row.grad.clone())
+    return found
+
+
+@pytest.mark.parametrize("front", [[], [nn.Flatten(), Standardize((5,))]])
+def test_slopes_by_hand_are_those_of_autograd(front):
+    models = [nn.Sequential(*front, nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6), nn.Linear(6, 3)) for _ in range(3)]
+    x, truth = torch.randn(3, 4, 5), torch.rand(3, 4, 3)
+    by_hand, autograd = slopes_both_ways(models, x, truth)
+    assert autograd.abs().max() > 0.01 and torch.allclose(by_hand, autograd, atol=1e-6)
+
+
+def test_dropout_by_hand_hides_its_share_and_scales_the_rest():
+    torch.manual_seed(0)
+    stack = Stack([nn.Sequential(nn.Linear(4, 1000), nn.Dropout(0.25), nn.Linear(1000, 2)) for _ in range(2)]).train()
+    _, kept = forward_by_hand(stack, torch.randn(2, 3, 4))
+    assert kept[1].unique().tolist() == pytest.approx([0, 1 / 0.75]) and 0.7 < (kept[1] > 0).float().mean() < 0.8
+    assert torch.equal(kept[2] == 0, kept[1] == 0)
+    stack_slopes(stack, torch.randn(2, 3, 4), torch.rand(2, 3, 2))
+    assert (stack.slope_of["0.bias"] == 0).float().mean() < 0.1  # a unit hidden for all three examples is rare
+
+
+@pytest.mark.parametrize("models", [
+    [nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))], [nn.Sequential(nn.Linear(5, 3, bias=False))], [nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3))]])
+def test_other_layers_are_left_to_autograd(models):
+    assert not Stack(models).by_hand
+
+
+def test_full_layers_on_tables_are_left_to_autograd():
+    stack = Stack([nn.Sequential(nn.Linear(5, 2), nn.ReLU(), nn.Linear(2, 3))]).train()
+    assert stack.by_hand
+    with pytest.raises(RuntimeError):
+        forward_by_hand(stack, torch.randn(1, 4, 6, 5))
+    assert stack(torch.randn(1, 4, 6, 5)).shape == (1, 4, 6, 3)
 
 
 def test_only_like_networks_are_stacked():

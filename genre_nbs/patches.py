@@ -8,36 +8,36 @@ PICTURES_AT_A_TIME = 4  # measured: small enough for the processor's cache, larg
 
 
 def columns(x, kernel_size, stride):
-    "The patches under the kernel as columns of floats: (n, c, h, w) -> (n, c * kernel_size**2, places)."
+    "The patches under the kernel as columns: (n, c, h, w) -> (n, c * kernel_size**2, places)."
     patches = x.unfold(2, kernel_size, stride).unfold(3, kernel_size, stride)
-    return patches.permute(0, 1, 4, 5, 2, 3).reshape(len(x), -1, patches.shape[2] * patches.shape[3]).float()
+    return patches.permute(0, 1, 4, 5, 2, 3).reshape(len(x), -1, patches.shape[2] * patches.shape[3])
 
 
 class PatchProduct(torch.autograd.Function):
-    "A convolution whose input needs no slope: patches are gathered from the bytes anew instead of being kept as floats."
+    "A convolution whose input needs no slope: its patches are kept as bytes, and become floats a few pictures at a time."
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride):
         "Answers, (n, out, places)."
-        ctx.save_for_backward(x, weight)
-        ctx.stride, size = stride, weight.shape[-1]
+        learns, kept = any(ctx.needs_input_grad), []
+        ctx.size, size = weight.shape, weight.shape[-1]
         places = ((x.shape[2] - size) // stride + 1) * ((x.shape[3] - size) // stride + 1)
         out = weight.new_empty(len(x), len(weight), places)
-        for i in range(0, len(x), PICTURES_AT_A_TIME):
-            few = slice(i, i + PICTURES_AT_A_TIME)
-            torch.matmul(weight.flatten(1), columns(x[few], size, stride), out=out[few])
+        for few, answers in zip(x.split(PICTURES_AT_A_TIME), out.split(PICTURES_AT_A_TIME), strict=True):
+            patches = columns(few, size, stride)
+            torch.matmul(weight.flatten(1), patches.float(), out=answers)
+            kept += [patches] * learns
+        ctx.save_for_backward(*kept)
         return out.add_(bias[:, None])
 
     @staticmethod
     def backward(ctx, slopes):
         "Slopes of the weight and the bias."
-        x, weight = ctx.saved_tensors
-        total = torch.zeros_like(weight.flatten(1))
-        for i in range(0, len(x), PICTURES_AT_A_TIME):
-            patches = columns(x[i : i + PICTURES_AT_A_TIME], weight.shape[-1], ctx.stride)
-            for picture, slope in zip(patches, slopes[i : i + PICTURES_AT_A_TIME], strict=True):
+        total = slopes.new_zeros(ctx.size).flatten(1)
+        for patches, few in zip(ctx.saved_tensors, slopes.split(PICTURES_AT_A_TIME), strict=True):
+            for picture, slope in zip(patches.float(), few, strict=True):
                 total.addmm_(slope, picture.T)
-        return None, total.view_as(weight), slopes.sum((0, 2)), None
+        return None, total.view(ctx.size), slopes.sum((0, 2)), None
 
 
 class PatchConv2d(nn.Module):

@@ -74,7 +74,7 @@ def layer_table(
     shape: tuple, # of one example
 ) -> pd.DataFrame: # layer, output (shape), parameters: one row a layer
     "What each layer gives for one example, and how many numbers it learns."
-    x, rows = torch.zeros(1, *shape, dtype=torch.uint8), []
+    x, rows = torch.zeros(1, *shape), []
     network.eval()
     with torch.no_grad():
         for layer in network:
@@ -214,8 +214,8 @@ def crop_and_mask(
     return torch.where(dark[0] | dark[1], x.float().mean((1, 2, 3), keepdim=True).to(x.dtype), x)
 
 # %% ../nbs/11_picture_cnn.ipynb #0919730a
-PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=40,
-                      batch_size=32, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
+PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=120,
+                      batch_size=16, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
 # %% ../nbs/11_picture_cnn.ipynb #16637c4b
 def squeezed(

@@ -574,7 +574,7 @@ def slopes_both_ways(models, x, truth):
 
 @pytest.mark.parametrize("front", [[], [nn.Flatten(), Standardize((5,))]])
 def test_slopes_by_hand_are_those_of_autograd(front):
-    models = [nn.Sequential(*front, nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6), nn.Linear(6, 3)) for _ in range(3)]
+    models = [nn.Sequential(*front, nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6), nn.Dropout(0.5), nn.Linear(6, 3)) for _ in range(3)]
     x, truth = torch.randn(3, 4, 5), torch.rand(3, 4, 3)
     by_hand, autograd = slopes_both_ways(models, x, truth)
     assert autograd.abs().max() > 0.01 and torch.allclose(by_hand, autograd, atol=1e-6)

@@ -180,7 +180,7 @@ def average_by_track(
     codes, names = track_codes(track, len(y))
     label = y[np.unique(codes, return_index=True)[1]]
     torn = y != label[codes]
-    if torn.any(): raise ValueError(f'track {names[codes[torn.argmax()]]!r} has pieces of two genres')
+    if torn.any(): raise ValueError(f'track {str(names[codes[torn.argmax()]])!r} has pieces of two genres')
     sums = np.stack([np.bincount(codes, weights=column) for column in proba.T], axis=1)
     return sums / np.bincount(codes)[:, None], label, names
 

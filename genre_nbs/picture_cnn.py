@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 'show_pictures', 'picture_cnn', 'layer_table',
-           'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'crop_and_mask', 'squeezed',
-           'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
+           'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'random_stripes',
+           'random_tones', 'crop_and_mask', 'squeezed', 'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
 # %% ../nbs/11_picture_cnn.ipynb #27c1b624
 import json
@@ -189,6 +189,31 @@ def grey_cnn(
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 # %% ../nbs/11_picture_cnn.ipynb #b573b329
+def random_stripes(
+    n: int, # how many
+    size: int, # places along the axis
+    widest: int, # places that a stripe covers at most
+    generator: torch.Generator, # of widths and places
+) -> torch.Tensor: # (n, size) bool, true inside the stripe; on the generator's device
+    "A stripe of random width, 0 to `widest`, at a random place (SpecAugment)."
+    def draw(): return torch.rand(n, 1, generator=generator, device=generator.device)
+    width = (draw() * (widest + 1)).floor()
+    start = (draw() * (size - width)).floor()
+    place = torch.arange(size, device=generator.device)
+    return (place >= start) & (place < start + width)
+
+
+def random_tones(
+    n: int, # how many
+    size: int, # bands, from one end to the other
+    most: float, # by which a band is made louder or softer, at most
+    generator: torch.Generator, # of the tones
+) -> torch.Tensor: # (n, size) in [-most, most]; on the generator's device
+    "Another setting of a tone control with five sliders for each."
+    sliders = 2 * torch.rand(n, 5, generator=generator, device=generator.device) - 1
+    return F.interpolate(most * sliders[:, None], size, mode="linear", align_corners=True)[:, 0]
+
+
 def crop_and_mask(
     x: torch.Tensor, # pictures of a batch, (n, channels, h, w), bytes
     generator: torch.Generator, # of the random places, on the device of `x`
@@ -198,19 +223,12 @@ def crop_and_mask(
     tone: float = 24.0, # grey levels by which highs, middles and lows are made louder or softer, at most
 ) -> torch.Tensor: # (n, channels, h, min(w, columns)), a new tensor
     "A random window of each picture with another tone, two random stripes of bands and two of time blotted out with its mean grey (SpecAugment)."
-    def draw(k=1): return torch.rand(len(x), k, generator=generator, device=x.device)
-    def stripe(size, widest):
-        width = (draw() * (widest + 1)).floor()
-        start = (draw() * (size - width)).floor()
-        place = torch.arange(size, device=x.device)
-        return (place >= start) & (place < start + width)
-    width = min(columns, x.shape[3])
-    places = (draw() * (x.shape[3] - width + 1)).long() + torch.arange(width, device=x.device)
-    x = x.take_along_dim(places[:, None, None], 3)
-    if tone:
-        curve = F.interpolate(tone * (2 * draw(5) - 1)[:, None], x.shape[2], mode="linear", align_corners=True)
-        x = (x + curve[..., None]).round().clamp(0, 255).to(x.dtype)
-    dark = [stripe(x.shape[2], bands)[:, None, :, None] | stripe(width, steps)[:, None, None] for _ in range(2)]
+    n, _, height, columns_there = x.shape
+    width = min(columns, columns_there)
+    start = (torch.rand(n, 1, generator=generator, device=x.device) * (columns_there - width + 1)).long()
+    x = x.take_along_dim((start + torch.arange(width, device=x.device))[:, None, None], 3)
+    if tone: x = (x + random_tones(n, height, tone, generator)[:, None, :, None]).round().clamp(0, 255).to(x.dtype)
+    dark = [random_stripes(n, height, bands, generator)[:, None, :, None] | random_stripes(n, width, steps, generator)[:, None, None] for _ in range(2)]
     return torch.where(dark[0] | dark[1], x.float().mean((1, 2, 3), keepdim=True).to(x.dtype), x)
 
 # %% ../nbs/11_picture_cnn.ipynb #0919730a

@@ -1,9 +1,10 @@
 "All recipes by name: what `genre-nbs train --recipe` and the notebooks choose from."
 
+from genre_nbs.mel_cnn import MEL, MEL_BEST
 from genre_nbs.mlp import MLP, MLP_COURSE
 from genre_nbs.picture_cnn import PICTURE_BEST, PICTURE_FINAL, PICTURE_FIRST
 
-RECIPES = {recipe.name: recipe for recipe in (MLP, MLP_COURSE, PICTURE_FIRST, PICTURE_FINAL, PICTURE_BEST)}
+RECIPES = {recipe.name: recipe for recipe in (MLP, MLP_COURSE, PICTURE_FIRST, PICTURE_FINAL, PICTURE_BEST, MEL, MEL_BEST)}
 
 
 def find_recipe(name):

@@ -9,7 +9,7 @@ __all__ = ['CANDIDATES', 'FULL', 'QUICK', 'COLUMNS', 'HEADER', 'DICE', 'TITLES',
            'course_table', 'mean_intervals', 'plot_ranking', 'lr_scores', 'lr_trials', 'keep_closed', 'final_runs',
            'plot_lr_curves', 'holm', 'fair_table', 'plot_training_curves', 'save_picture', 'save_table', 'compare']
 
-# %% ../nbs/13_optimizers.ipynb #582edc51
+# %% ../nbs/13_optimizers.ipynb #8366b649
 import csv
 import hashlib
 import inspect
@@ -38,7 +38,7 @@ from .prepare import dask_client
 from .training import (ELEMENTWISE, ELEVEN, OPTIMIZERS, History, Recipe, Standardize, check_model, check_settings, example_tensors, fit, fit_many,
                                 new_network, number_tensor, pick_device, predict_logits, prepare, run_checksum, scores)
 
-# %% ../nbs/13_optimizers.ipynb #a30ae65b
+# %% ../nbs/13_optimizers.ipynb #9be9bd42
 @dataclass(frozen=True)
 class Candidate:
     "An optimizer as it enters the comparison; its options are PyTorch's own where none are given."
@@ -55,7 +55,7 @@ CANDIDATES = {name: Candidate(name) for name in ELEVEN}
 CANDIDATES["SGD with momentum"] = Candidate("SGD", {"momentum": 0.9, "nesterov": True})
 CANDIDATES |= {name: Candidate(name) for name in ("Adafactor", "Muon") if name in OPTIMIZERS}
 
-# %% ../nbs/13_optimizers.ipynb #70c0647c
+# %% ../nbs/13_optimizers.ipynb #782bec92
 @dataclass(frozen=True)
 class Plan:
     "How much is spent on a comparison. All optimizers get the same."
@@ -79,7 +79,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(seeds=3, trials=3, widen=2, epochs=5)
 
-# %% ../nbs/13_optimizers.ipynb #a864b635
+# %% ../nbs/13_optimizers.ipynb #ed2711ca
 def lr_grid(
     default: float, # the optimizer's own learning rate, the middle of the grid
     low: int, # the lowest step, such as -2
@@ -97,7 +97,7 @@ def best_lr(
     best = tried[tried == tried.max()].index
     return float(min(best, key=lambda lr: abs(np.log(lr / default))))
 
-# %% ../nbs/13_optimizers.ipynb #edb2a426
+# %% ../nbs/13_optimizers.ipynb #380e3c16
 COLUMNS = {"settings": str, "stage": str, "candidate": str, "lr": float, "seed": int, "epochs": int, "best_epoch": int,
            "valid_f1_macro": float, "valid_accuracy": float, "test_f1_macro": float, "test_accuracy": float, "diverged_at": float,
            "reason": str, "seconds": float, "threads": int, "device": str, "torch": str, "train_loss": str, "valid_curve": str}
@@ -136,7 +136,7 @@ def read_rows(
     rows = pd.read_csv(io.StringIO(whole), dtype={name: kind for name, kind in COLUMNS.items() if kind is not int} | {"lr": str})
     return rows.assign(lr=rows.lr.map(float).astype(float)).fillna({name: "" for name, kind in COLUMNS.items() if kind is str})
 
-# %% ../nbs/13_optimizers.ipynb #f78af6d8
+# %% ../nbs/13_optimizers.ipynb #1c687ff5
 @dataclass(frozen=True)
 class Job:
     "Runs that differ in nothing but the seed."
@@ -164,7 +164,7 @@ def torch_threads(
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/13_optimizers.ipynb #11433cb2
+# %% ../nbs/13_optimizers.ipynb #d91651a5
 DICE = threading.Lock() # a process has one set of PyTorch's dice: two threads of a Dask worker must not throw them at once
 
 
@@ -211,7 +211,7 @@ def carry_out(
             results = [{"reason": " ".join(str(error).split())[:200] or type(error).__name__}] * len(job.seeds)
     return [about | {"seed": seed} | result for seed, result in zip(job.seeds, results, strict=True)]
 
-# %% ../nbs/13_optimizers.ipynb #6e5c6b45
+# %% ../nbs/13_optimizers.ipynb #b1402d71
 @dataclass(frozen=True)
 class Study:
     "A comparison of optimizers: what is trained, on what, and where the results are kept. Raises `ValueError` on what cannot work."
@@ -255,7 +255,7 @@ class Study:
         sums = {stage: run_checksum(new_network(r, self.train), self.train, self.valid, test) for stage, test in parts.items()}
         return {stage: hashlib.sha256(json.dumps([*about, sums[stage]]).encode()).hexdigest()[:16] for stage in sums}
 
-# %% ../nbs/13_optimizers.ipynb #a76e9dad
+# %% ../nbs/13_optimizers.ipynb #24339cfc
 def as_jobs(
     study: Study, # gives the network and the candidates
     stage: str, # "course", "trial" or "final"
@@ -314,7 +314,7 @@ def run_all(
 
 TITLES = {"course": "As the course did", "trial": "Learning rates", "final": "Final runs"}
 
-# %% ../nbs/13_optimizers.ipynb #ba6937ed
+# %% ../nbs/13_optimizers.ipynb #bc40dc39
 def as_the_course(
     study: Study, # what to compare
 ) -> pd.DataFrame: # a row for each run
@@ -346,7 +346,7 @@ def course_table(
     table["failed"] = rows.assign(failed=rows.diverged_at.notna() | (rows.reason != "")).groupby("candidate").failed.sum()
     return table.sort_values("mean", ascending=False)
 
-# %% ../nbs/13_optimizers.ipynb #2150ef47
+# %% ../nbs/13_optimizers.ipynb #36ccc83f
 def mean_intervals(
     scores: pd.DataFrame, # (seeds, candidates)
     n_resamples: int = 2000, # how many resamples
@@ -379,7 +379,7 @@ def plot_ranking(
     ax.grid(axis="x", alpha=0.3)
     return ax
 
-# %% ../nbs/13_optimizers.ipynb #4e056771
+# %% ../nbs/13_optimizers.ipynb #e7df6950
 def lr_scores(
     rows: pd.DataFrame, # of trials
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -427,7 +427,7 @@ def final_runs(
     lrs = {name: best_lr(means[name], CANDIDATES[name].lr) for name in plan.candidates}
     return run_all(study, "final", [(name, lrs[name], seed) for seed in range(plan.seeds) for name in plan.candidates])
 
-# %% ../nbs/13_optimizers.ipynb #aa98b991
+# %% ../nbs/13_optimizers.ipynb #0e26a040
 def plot_lr_curves(
     trials: pd.DataFrame, # of `lr_trials`
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -441,13 +441,14 @@ def plot_lr_curves(
         ax.semilogx(means[name], "o-", color="#0072B2", ms=4)
         ax.axvline(default, color="grey", ls="--", lw=1)
         ax.plot(best_lr(means[name], default), means[name].max(), "D", color="#D55E00", ms=6)
+        ax.minorticks_off()
         ax.set_title(name, fontsize=10)
     for ax in axes.flat[len(names):]: ax.set_axis_off()
     fig.supxlabel("learning rate (dashed: default)", fontsize=10)
     fig.supylabel(f"validation {by.replace('_', ' ')}", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #0653613c
+# %% ../nbs/13_optimizers.ipynb #80f7b162
 def holm(
     p: np.ndarray, # probabilities, (n,)
 ) -> np.ndarray: # corrected, (n,), in [0, 1]
@@ -474,7 +475,7 @@ def fair_table(
     if finals[f"test_{by}"].notna().any(): table["test"] = score_table(finals, by, "test").mean()
     return table
 
-# %% ../nbs/13_optimizers.ipynb #914e70e7
+# %% ../nbs/13_optimizers.ipynb #03d66cd6
 def plot_training_curves(
     rows: pd.DataFrame, # of `final_runs` or `as_the_course`
 ) -> np.ndarray: # of Axes
@@ -492,7 +493,7 @@ def plot_training_curves(
     fig.supylabel("validation macro F1", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #0c45e600
+# %% ../nbs/13_optimizers.ipynb #c3f358e0
 def save_picture(
     axes, # one of its Axes
     path: str | Path, # PNG file

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +202,22 @@ def test_a_dask_cluster_gives_the_same_numbers(study):
     torch.set_num_threads(threads)  # two workers in one process take it from each other
     pd.testing.assert_frame_equal(score_table(alone), score_table(far))
     assert moves > 2
+
+
+def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monkeypatch):
+    inside, most = [], []
+
+    def train_job(study, job):
+        inside.append(job)
+        time.sleep(0.1)
+        most.append(len(inside))
+        inside.pop()
+        return [], []
+
+    monkeypatch.setattr(optimizers, "train_job", train_job)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: carry_out(study, Job("course", "SGD", 0.1, ())), range(3)))
+    assert most == [1, 1, 1]
 
 
 # --- runs

@@ -323,6 +323,12 @@ def test_the_grid_widens_while_the_best_is_at_the_edge_and_no_further_than_the_p
         assert tuple(sorted(trials[trials.candidate == "SGD"].lr)) == grid and len(trials[trials.candidate == "Adam"]) == 3
 
 
+def test_the_grid_widens_on_both_sides_while_all_learning_rates_are_equally_bad(study, monkeypatch):
+    fake_scores(monkeypatch, lambda name, lr: 0.9 if lr > 0.005 else 0.1)
+    trials = lr_trials(replace(study, plan=replace(SMALL, widen=3)))
+    assert tuple(sorted(trials[trials.candidate == "SGD"].lr)) == lr_grid(0.001, -2, 4)  # 0.01 is better than 0.00316, and 0.0316 and 0.1 as good
+
+
 def test_final_runs_take_the_best_learning_rate_and_seeds_that_chose_nothing(study, monkeypatch):
     fake_scores(monkeypatch, lambda name, lr: 1 - abs(np.log10(lr / (0.00316 if name == "Adam" else 0.001))))
     trials = lr_trials(replace(study, plan=replace(SMALL, trial_seeds=2)))

@@ -73,9 +73,11 @@ def manifest_tracks(
     "Tracks of a manifest. Raises `DataError` when it cannot be read, lacks a column, holds no row or an empty cell, or names a track twice."
     path = Path(path)
     try: table = pd.read_csv(path, dtype={'path': str, 'genre': str, 'track': str, 'artist': str, 'split': str})
+    except UnicodeError as error: raise DataError(f'{path}: is not UTF-8; save the table as CSV in UTF-8') from error
     except (ValueError, OSError) as error: raise DataError(f'{path}: cannot be read as a table ({error})') from error
     missing = [name for name in ('path', 'genre') if name not in table]
-    if missing: raise DataError(f"{path}: a manifest needs the columns path and genre; {' and '.join(missing)} not found")
+    divided = '; its columns must be divided by commas' if {';', '\t'} & set(''.join(map(str, table.columns))) else ''
+    if missing: raise DataError(f"{path}: a manifest needs the columns path and genre; {' and '.join(missing)} not found{divided}")
     if table.empty: raise DataError(f'{path}: holds no rows')
     if table[['path', 'genre']].isna().any(axis=None): raise DataError(f'{path}: row {table.path.isna().add(table.genre.isna()).idxmax() + 2} lacks a path or a genre')
     names = [Path(name) for name in table.path]

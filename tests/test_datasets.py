@@ -158,7 +158,9 @@ def test_folders_at_any_depth_and_names_that_clash(tmp_path):
     "text, complaint",
     [
         ("", "cannot be read as a table"),
-        ("a,b\n1,2\n", "path and genre not found"),
+        ("a,b\n1,2\n", "path and genre not found$"),
+        ("path;genre\na.wav;blues\n", "not found; its columns must be divided by commas"),
+        ("path\tgenre\na.wav\tblues\n", "not found; its columns must be divided by commas"),
         ("path,genre\n", "holds no rows"),
         ("path,genre\na.wav,\n", "row 2 lacks"),
         ("path,genre\nx.wav,blues\n,rock\n", "row 3 lacks"),
@@ -173,8 +175,8 @@ def test_manifests_that_do_not_serve(tmp_path, text, complaint):
 
 
 def test_a_manifest_of_other_bytes(tmp_path):
-    (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(DataError, match="cannot be read as a table"):
+    (tmp_path / "m.csv").write_bytes("path,genre\na.wav,blues\n".encode("utf-16"))
+    with pytest.raises(DataError, match="is not UTF-8; save"):
         manifest_tracks(tmp_path / "m.csv")
 
 

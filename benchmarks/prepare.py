@@ -18,11 +18,10 @@ from pathlib import Path
 
 import dask
 from distributed import LocalCluster
+from sections import write_section
 
 from genre_nbs.practice import write_corpus
 
-HERE = Path(__file__).parent
-START, END = "<!-- prepare -->", "<!-- /prepare -->"
 COMMAND = Path(sys.executable).with_name("genre-nbs")
 KINDS = "summary,mel,picture"
 # Dask tells its workers to hand memory back to the system at every chance, which makes arrays of a few MB slow to get.
@@ -70,12 +69,7 @@ def write_table(rows, n, seconds):
         "Dask tells its workers to hand memory back to the system at every chance (`MALLOC_TRIM_THRESHOLD_=65536`), which makes",
         "arrays of a few MB slow to get. Workers started with `MALLOC_TRIM_THRESHOLD_` and `MALLOC_MMAP_THRESHOLD_` at 1073741824 keep it.",
     ]  # fmt: skip
-    target = HERE / "README.md"
-    text = target.read_text(encoding="utf-8") if target.exists() else "# Benchmarks\n"
-    if START not in text:
-        text += f"\n## Preparing a collection\n\n{START}\n{END}\n"
-    before, rest = text.split(START)
-    target.write_text(f"{before}{START}\n{chr(10).join(lines)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    write_section("prepare", "Preparing a collection", "\n".join(lines))
 
 
 def main():

@@ -11,19 +11,17 @@ import argparse
 import os
 import platform
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sections import write_section
 from torch.utils.data import DataLoader, TensorDataset
 
 from genre_nbs.datasets import Examples
-from genre_nbs.files import atomic_path
 from genre_nbs.mlp import MLP_COURSE, mlp
 from genre_nbs.training import fit, fit_many
 
-START, END = "<!-- training: start -->", "<!-- training: end -->"
 GENRES = ("blues", "classical", "hiphop", "rock")
 
 
@@ -85,16 +83,6 @@ def table(times, epochs, threads):
                       "| what | time | of the usual loop |", "|---|---|---|", *rows])
 
 
-def write(text, path):
-    "Puts the table between the markers; adds them at the end where they are missing."
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
-    if START not in old:
-        old = f"{old.rstrip()}\n\n## Training\n\n{START}\n{END}\n"
-    before, rest = old.split(START, 1)
-    with atomic_path(path) as part:
-        part.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=30)
@@ -106,4 +94,4 @@ if __name__ == "__main__":
     text = table(measure(options.epochs, options.repeats), options.epochs, options.threads)
     print(text)
     if options.write:
-        write(text, Path(__file__).with_name("README.md"))
+        write_section("training", "Training", text)

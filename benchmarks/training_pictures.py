@@ -19,19 +19,18 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sections import write_section
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from genre_nbs.datasets import load_examples
-from genre_nbs.files import atomic_path
 from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.picture_cnn import PICTURE, picture_cnn
 from genre_nbs.practice import practice_song
 from genre_nbs.spectrograms import save_picture, spectrogram_picture
 from genre_nbs.training import fit, pick_device
 
-START, END = "<!-- pictures: start -->", "<!-- pictures: end -->"
 NETWORKS = {"64/128/64": ((64, 128, 64), "Adam", 0.001), "16/32/16": ((16, 32, 16), "Adagrad", 0.01)}
 
 
@@ -116,16 +115,6 @@ def table(times, decode, n, device):
     )
 
 
-def write(text, path):
-    "Puts the table between the markers; adds them at the end where they are missing."
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Benchmarks\n"
-    if START not in old:
-        old = f"{old.rstrip()}\n\n## Pictures\n\n{START}\n{END}\n"
-    before, rest = old.split(START, 1)
-    with atomic_path(path) as part:
-        part.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
-
-
 def main():
     "Measure and print."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -147,7 +136,7 @@ def main():
         )
     print(text)
     if options.write:
-        write(text, Path(__file__).with_name("README.md"))
+        write_section("pictures", "Pictures", text)
 
 
 if __name__ == "__main__":

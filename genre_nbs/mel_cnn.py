@@ -6,7 +6,7 @@
 __all__ = ['WINDOW', 'MEL', 'mel_cnn_best', 'MEL_BEST', 'unpadded_cnn', 'mel_cnn', 'four_genres', 'windows_and_songs',
            'mask_window']
 
-# %% ../nbs/12_mel_cnn.ipynb #94c40d5b
+# %% ../nbs/12_mel_cnn.ipynb #b5c0672f
 from functools import partial
 
 import numpy as np
@@ -19,24 +19,24 @@ from .evaluation import evaluate
 from .picture_cnn import random_stripes, random_tones
 from .training import Recipe
 
-# %% ../nbs/12_mel_cnn.ipynb #f42af545
+# %% ../nbs/12_mel_cnn.ipynb #1896cf75
 WINDOW = Representation("mel", sr=22050, seconds=1.0) # 21 moments, 128 mel bands, in dB below the song's loudest
 
-# %% ../nbs/12_mel_cnn.ipynb #3aae0ef0
+# %% ../nbs/12_mel_cnn.ipynb #6d1c8912
 def unpadded_cnn(
     shape: tuple, # of one window, (moments, bands)
     n_genres: int, # outputs
     channels: tuple = (16, 32, 64, 128), # of the convolutions
     hidden: tuple = (1024, 256, 32), # units of the full layers
 ) -> nn.Sequential: # (n, *shape) -> (n, n_genres) logits
-    "Four 5 x 5 convolutions and full layers with nothing between them, as the course had it first. Raises `ValueError` below 17 x 17."
+    "Four 5 x 5 convolutions and full layers with nothing between them, as the course had it first. Raises `ValueError` for windows below 17 x 17 (with four convolutions)."
     moments, bands = (size - 4 * len(channels) for size in shape)
     if min(moments, bands) < 1: raise ValueError(f"a window of {shape[0]} x {shape[1]} is too small for {len(channels)} convolutions without padding")
     convolutions = [nn.Conv2d(before, after, 5) for before, after in zip((1, *channels), channels)]
     widths = (channels[-1] * moments * bands, *hidden, n_genres)
     return nn.Sequential(nn.Unflatten(1, (1, shape[0])), *convolutions, nn.Flatten(), *(nn.Linear(a, b) for a, b in zip(widths, widths[1:])))
 
-# %% ../nbs/12_mel_cnn.ipynb #8396af36
+# %% ../nbs/12_mel_cnn.ipynb #4da321ba
 def mel_cnn(
     shape: tuple, # of one window, (moments, bands)
     n_genres: int, # outputs
@@ -59,10 +59,10 @@ def mel_cnn(
     for a, b in zip(widths, widths[1:]): layers += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)
 
-# %% ../nbs/12_mel_cnn.ipynb #f8f37966
+# %% ../nbs/12_mel_cnn.ipynb #06d87b68
 MEL = Recipe("mel", WINDOW, mel_cnn, optimizer="SGD", lr=0.002, epochs=30, batch_size=16, standardize=False)
 
-# %% ../nbs/12_mel_cnn.ipynb #58056849
+# %% ../nbs/12_mel_cnn.ipynb #5635abaa
 def four_genres(
     tracks: pd.DataFrame, # a table of tracks with GTZAN's genres
 ) -> pd.DataFrame: # blues, classical, hiphop, and rock together with metal
@@ -70,11 +70,11 @@ def four_genres(
     kept = tracks[tracks.genre.isin(("blues", "classical", "hiphop", "rock", "metal"))]
     return kept.assign(genre=kept.genre.replace("metal", "rock")).reset_index(drop=True)
 
-# %% ../nbs/12_mel_cnn.ipynb #571bf90c
+# %% ../nbs/12_mel_cnn.ipynb #c9f9fbc0
 def windows_and_songs(
     rows: list, # of `measure` in notebook 11, runs of one recipe with different seeds
     genres: tuple, # names in label order
-) -> dict: # accuracy by window and by song, their spread over seeds and intervals over songs, all in [0, 1]
+) -> dict: # `seeds`, `train` (accuracy), and for `window` and `song` accuracy, `spread` over seeds (NaN for one run), `low`, `high`
     "Runs summed up. The intervals are means over seeds; songs, not windows, are taken as independent."
     judged = {by: [evaluate(np.array(row["proba"]), np.array(row["y"]), genres, np.array(row["track"]), by=by) for row in rows] for by in ("example", "track")}
     summary = {"seeds": len(rows), "train": float(np.mean([row["train_accuracy"] for row in rows]))}
@@ -84,13 +84,13 @@ def windows_and_songs(
                     f"{name} low": float(bounds[0]), f"{name} high": float(bounds[1])}
     return summary
 
-# %% ../nbs/12_mel_cnn.ipynb #833c8a37
+# %% ../nbs/12_mel_cnn.ipynb #a12cd243
 def mask_window(
-    x: torch.Tensor, # windows of a batch, (n, moments, bands), standardised or in dB
+    x: torch.Tensor, # windows of a batch, (n, moments, bands), in dB
     generator: torch.Generator, # of the random places, on the device of `x`
     bands: int = 16, # largest number of neighbouring bands that is blotted out
     moments: int = 5, # largest number of neighbouring moments that is blotted out
-    tone: float = 8.0, # by which highs, middles and lows are made louder or softer, at most, in units of `x`
+    tone: float = 8.0, # by which highs, middles and lows are made louder or softer, at most, in dB
 ) -> torch.Tensor: # (n, moments, bands), a new tensor
     "Another tone, and twice a random stripe of bands and one of moments blotted out with the window's mean (SpecAugment, Park and others, 2019)."
     n, height, width = x.shape
@@ -98,7 +98,7 @@ def mask_window(
     dark = [random_stripes(n, width, bands, generator)[:, None] | random_stripes(n, height, moments, generator)[:, :, None] for _ in range(2)]
     return torch.where(dark[0] | dark[1], x.mean((1, 2), keepdim=True), x)
 
-# %% ../nbs/12_mel_cnn.ipynb #cc045cf2
+# %% ../nbs/12_mel_cnn.ipynb #a38d802b
 mel_cnn_best = partial(mel_cnn, channels=(24, 48, 96, 128), hidden=(), kernel_size=3, normalize=True, average=True, dropout=0.3)
 MEL_BEST = Recipe("mel-best", WINDOW, mel_cnn_best, optimizer="AdamW", lr=0.001, optimizer_options={"weight_decay": 0.05}, epochs=15, batch_size=32,
                   augment=mask_window, schedule="one-cycle", label_smoothing=0.1)

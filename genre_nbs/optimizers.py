@@ -10,7 +10,7 @@ __all__ = ['CANDIDATES', 'SCORES', 'FULL', 'QUICK', 'COLUMNS', 'HEADER', 'DICE',
            'final_runs', 'plot_lr_curves', 'holm', 'fair_table', 'plot_training_curves', 'save_picture', 'save_table',
            'compare']
 
-# %% ../nbs/13_optimizers.ipynb #302c0902
+# %% ../nbs/13_optimizers.ipynb #af30c36d
 import csv
 import hashlib
 import inspect
@@ -39,7 +39,7 @@ from .prepare import dask_client
 from .training import (ELEMENTWISE, ELEVEN, OPTIMIZERS, History, Recipe, Standardize, check_model, check_settings, example_tensors, fit, fit_many,
                                 new_network, number_tensor, pick_device, predict_logits, prepare, run_checksum, scores)
 
-# %% ../nbs/13_optimizers.ipynb #c21c3eee
+# %% ../nbs/13_optimizers.ipynb #6013bac2
 @dataclass(frozen=True)
 class Candidate:
     "An optimizer as it enters the comparison; its options are PyTorch's own where none are given."
@@ -56,13 +56,13 @@ CANDIDATES = {name: Candidate(name) for name in ELEVEN}
 CANDIDATES["SGD with momentum"] = Candidate("SGD", {"momentum": 0.9, "nesterov": True})
 CANDIDATES |= {name: Candidate(name) for name in ("Adafactor", "Muon") if name in OPTIMIZERS}
 
-# %% ../nbs/13_optimizers.ipynb #aebbee5d
+# %% ../nbs/13_optimizers.ipynb #1825774d
 SCORES = {"f1_macro": "macro F1", "accuracy": "accuracy"} # what an optimizer can be judged by
 
 
 @dataclass(frozen=True)
 class Plan:
-    "How much is spent on a comparison. All optimizers get the same."
+    "How much is spent on a comparison. All optimizers get the same. Raises `ValueError` for numbers or names that cannot be."
     seeds: int = 10 # final runs of each optimizer, with seeds 0, 1, 2, ...
     trials: int = 5 # learning rates of each optimizer on the first grid
     trial_seeds: int = 1 # runs of each of these, with seeds 1000, 1001, ...
@@ -83,7 +83,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(seeds=3, trials=3, widen=2, epochs=5)
 
-# %% ../nbs/13_optimizers.ipynb #2a369452
+# %% ../nbs/13_optimizers.ipynb #02a45b1f
 def lr_grid(
     default: float, # the optimizer's own learning rate, the middle of the grid
     low: int, # the lowest step, such as -2
@@ -101,7 +101,7 @@ def best_lr(
     best = tried[tried == tried.max()].index
     return float(min(best, key=lambda lr: abs(np.log(lr / default))))
 
-# %% ../nbs/13_optimizers.ipynb #94738461
+# %% ../nbs/13_optimizers.ipynb #4b6ddbe1
 COLUMNS = {"settings": str, "stage": str, "candidate": str, "lr": float, "seed": int, "epochs": int, "best_epoch": int,
            "valid_f1_macro": float, "valid_accuracy": float, "test_f1_macro": float, "test_accuracy": float, "diverged_at": float,
            "reason": str, "seconds": float, "threads": int, "device": str, "torch": str, "train_loss": str, "valid_curve": str}
@@ -140,7 +140,7 @@ def read_rows(
     rows = pd.read_csv(io.StringIO(whole), dtype={name: kind for name, kind in COLUMNS.items() if kind is not int} | {"lr": str})
     return rows.assign(lr=rows.lr.map(float).astype(float)).fillna({name: "" for name, kind in COLUMNS.items() if kind is str})
 
-# %% ../nbs/13_optimizers.ipynb #f3b7ea34
+# %% ../nbs/13_optimizers.ipynb #2388ff85
 @dataclass(frozen=True)
 class Job:
     "Runs that differ in nothing but the seed."
@@ -168,8 +168,8 @@ def torch_threads(
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/13_optimizers.ipynb #db07836c
-DICE = threading.Lock() # a process has one set of PyTorch's dice: two threads of a Dask worker must not throw them at once
+# %% ../nbs/13_optimizers.ipynb #53f78e84
+DICE = threading.Lock() # a process has one random number generator of PyTorch's: two threads of a Dask worker must not use it at once
 
 
 def train_job(
@@ -215,10 +215,10 @@ def carry_out(
             results = [{"reason": " ".join(str(error).split())[:200] or type(error).__name__}] * len(job.seeds)
     return [about | {"seed": seed} | result for seed, result in zip(job.seeds, results, strict=True)]
 
-# %% ../nbs/13_optimizers.ipynb #4eeb83e1
+# %% ../nbs/13_optimizers.ipynb #9c486cb1
 @dataclass(frozen=True)
 class Study:
-    "A comparison of optimizers: what is trained, on what, and where the results are kept. Raises `ValueError` on what cannot work."
+    "A comparison of optimizers: what is trained, on what, and where the results are kept. Raises `ValueError` on what cannot work, `OSError` where the table cannot be written."
     recipe: Recipe # network, batch size and all that is not the optimizer's
     train: Examples # what the networks learn from
     valid: Examples # what chooses the learning rate and the epoch
@@ -259,7 +259,7 @@ class Study:
         sums = {stage: run_checksum(new_network(r, self.train), self.train, self.valid, test) for stage, test in parts.items()}
         return {stage: hashlib.sha256(json.dumps([*about, sums[stage]]).encode()).hexdigest()[:16] for stage in sums}
 
-# %% ../nbs/13_optimizers.ipynb #996481bb
+# %% ../nbs/13_optimizers.ipynb #2ec46022
 def as_jobs(
     study: Study, # gives the network and the candidates
     stage: str, # "course", "trial" or "final"
@@ -318,7 +318,7 @@ def run_all(
 
 TITLES = {"course": "As the course did", "trial": "Learning rates", "final": "Final runs"}
 
-# %% ../nbs/13_optimizers.ipynb #1fe13f82
+# %% ../nbs/13_optimizers.ipynb #3d0e40c8
 def as_the_course(
     study: Study, # what to compare
 ) -> pd.DataFrame: # a row for each run
@@ -342,7 +342,7 @@ def course_table(
     rows: pd.DataFrame, # of `as_the_course`
     by: str = "f1_macro", # "f1_macro" or "accuracy"
 ) -> pd.DataFrame: # a row for each candidate, the best mean first
-    "What one seed says, and what all of them say: the band, and how often each optimizer would have come first."
+    "What one seed says, and what all of them say: lowest, mean and highest, and how often each optimizer would have come first."
     scores = score_table(rows, by)
     first = scores.eq(scores.max(axis=1), axis=0)
     table = pd.DataFrame({"one seed": scores.iloc[0], "place": scores.iloc[0].rank(ascending=False, method="min").astype(int), "lowest": scores.min(),
@@ -350,7 +350,7 @@ def course_table(
     table["failed"] = rows.assign(failed=rows.diverged_at.notna() | (rows.reason != "")).groupby("candidate").failed.sum()
     return table.sort_values("mean", ascending=False)
 
-# %% ../nbs/13_optimizers.ipynb #24ddc8d7
+# %% ../nbs/13_optimizers.ipynb #40381be7
 def mean_intervals(
     scores: pd.DataFrame, # (seeds, candidates)
     n_resamples: int = 2000, # how many resamples
@@ -383,7 +383,7 @@ def plot_ranking(
     ax.grid(axis="x", alpha=0.3)
     return ax
 
-# %% ../nbs/13_optimizers.ipynb #db8599bb
+# %% ../nbs/13_optimizers.ipynb #ba2e6834
 def lr_scores(
     rows: pd.DataFrame, # of trials
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -431,7 +431,7 @@ def final_runs(
     lrs = {name: best_lr(means[name], CANDIDATES[name].lr) for name in plan.candidates}
     return run_all(study, "final", [(name, lrs[name], seed) for seed in range(plan.seeds) for name in plan.candidates])
 
-# %% ../nbs/13_optimizers.ipynb #dfff4111
+# %% ../nbs/13_optimizers.ipynb #8505dbce
 def plot_lr_curves(
     trials: pd.DataFrame, # of `lr_trials`
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -452,7 +452,7 @@ def plot_lr_curves(
     fig.supylabel(f"validation {SCORES[by]}", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #7b941528
+# %% ../nbs/13_optimizers.ipynb #2dff39ac
 def holm(
     p: np.ndarray, # probabilities, (n,)
 ) -> np.ndarray: # corrected, (n,), in [0, 1]
@@ -467,7 +467,7 @@ def fair_table(
     finals: pd.DataFrame, # of `final_runs`
     by: str = "f1_macro", # "f1_macro" or "accuracy"
 ) -> pd.DataFrame: # a row for each candidate, the best mean first
-    "Learning rate, mean and ranks with intervals, and the difference to the leader with Holm's correction; test scores where there are any."
+    "Learning rate, mean and ranks with intervals, and the difference to the leader with Holm's correction (NaN for the leader); test scores where there are any."
     scores = score_table(finals, by)
     mean, ranks = mean_intervals(scores)
     table = pd.concat([finals.groupby("candidate").lr.first(), trials.groupby("candidate").lr.nunique().rename("tried"), mean, ranks.drop(columns="rank")],
@@ -479,7 +479,7 @@ def fair_table(
     if finals[f"test_{by}"].notna().any(): table["test"] = score_table(finals, by, "test").mean()
     return table
 
-# %% ../nbs/13_optimizers.ipynb #6c4b3345
+# %% ../nbs/13_optimizers.ipynb #d8f1fec8
 def plot_training_curves(
     rows: pd.DataFrame, # of `final_runs` or `as_the_course`
 ) -> np.ndarray: # of Axes
@@ -497,7 +497,7 @@ def plot_training_curves(
     fig.supylabel("validation macro F1", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #87ccc1a0
+# %% ../nbs/13_optimizers.ipynb #b3e005a6
 def save_picture(
     axes, # one of its Axes
     path: str | Path, # PNG file
@@ -521,7 +521,7 @@ def compare(
     study: Study, # what to compare
     out: str | Path, # folder for course.csv, fair.csv and four pictures
 ) -> dict: # 'course' and 'fair' (lists of rows), 'files', and 'text' for people
-    "Both comparisons. Raises `ValueError` where another process is at work on the same table."
+    "Both comparisons. Raises `ValueError` where another process is at work on the study's table, or that file holds something else."
     out, by, label = Path(out), study.plan.by, f"validation {SCORES[study.plan.by]}"
     rows = as_the_course(study)
     course = course_table(rows, by)
@@ -534,7 +534,7 @@ def compare(
     save_picture(plot_ranking(score_table(finals, by), "Each with the learning rate that was best for it", label), out / "ranking.png")
     save_picture(plot_lr_curves(trials, by)[0, 0], out / "lr_curves.png")
     save_picture(plot_training_curves(finals)[0, 0], out / "training_curves.png")
-    names = ("runs.csv", "course.csv", "fair.csv", "course.png", "ranking.png", "lr_curves.png", "training_curves.png")
+    names = ("course.csv", "fair.csv", "course.png", "ranking.png", "lr_curves.png", "training_curves.png")
     shown = [table.round(3).astype(object).fillna("").to_string() for table in (course, fair)]
-    return result | {"files": [str(out / name) for name in names],
+    return result | {"files": [str(study.table), *(str(out / name) for name in names)],
                      "text": f"Learning rate {study.plan.lr:g} for all\n{shown[0]}\n\nEach with its own\n{shown[1]}\n\nWritten: {out}"}

@@ -7,7 +7,7 @@ __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 
            'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'random_stripes',
            'random_tones', 'crop_and_mask', 'squeezed', 'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
-# %% ../nbs/11_picture_cnn.ipynb #27c1b624
+# %% ../nbs/11_picture_cnn.ipynb #88806bd6
 import json
 import os
 from dataclasses import replace
@@ -30,11 +30,11 @@ from .patches import PatchConv2d
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
-# %% ../nbs/11_picture_cnn.ipynb #deda40c3
+# %% ../nbs/11_picture_cnn.ipynb #ec27b1d4
 PICTURE = Representation("picture", seconds=30.0, size=(288, 432), channels=3) # colour, as on Kaggle, without the white border
 GREY = Representation("picture", seconds=30.0, size=(128, 387), channels=1) # one row for each mel band, 77.5 ms a column
 
-# %% ../nbs/11_picture_cnn.ipynb #ecb87f51
+# %% ../nbs/11_picture_cnn.ipynb #14ae9121
 def show_pictures(
     x: np.ndarray, # pictures, (n, channels, h, w), uint8
     titles: list, # one for each
@@ -42,7 +42,7 @@ def show_pictures(
 ) -> plt.Figure: # the figure
     "Pictures side by side, each with its title; time runs to the right, pitch upwards."
     rows = -(-len(x) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 1.75 * rows), dpi=55, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 1.75 * rows), dpi=44, squeeze=False)
     for ax in axes.flat: ax.axis("off")
     for ax, picture, title in zip(axes.flat, x, titles):
         ax.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="magma", aspect="auto")
@@ -50,7 +50,7 @@ def show_pictures(
     figure.tight_layout(pad=0.4)
     return figure
 
-# %% ../nbs/11_picture_cnn.ipynb #d233aed5
+# %% ../nbs/11_picture_cnn.ipynb #22b13481
 def picture_cnn(
     shape: tuple, # of one picture, (colours, height, width)
     n_genres: int, # outputs
@@ -62,13 +62,14 @@ def picture_cnn(
     rows, places = ((((side - 7) // 6 + 1 - 2) // 2 - 2) // 2 for side in (height, width))
     if min(rows, places) < 1: raise ValueError(f"a picture of {width} x {height} pixels is too small for this network")
     first, second, third = channels
-    return nn.Sequential(
+    network = nn.Sequential(
         PatchConv2d(colours, first, 7, stride=6, scale=1 / 255), nn.ReLU(),
         nn.Conv2d(first, second, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Conv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
+    return network.to(memory_format=torch.channels_last) if max(channels) < 64 else network # measured: faster for few channels, slower for many
 
-# %% ../nbs/11_picture_cnn.ipynb #31c812d5
+# %% ../nbs/11_picture_cnn.ipynb #56c8799c
 def layer_table(
     network: nn.Sequential, # the network
     shape: tuple, # of one example
@@ -82,12 +83,12 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), sum(p.numel() for p in layer.parameters())))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/11_picture_cnn.ipynb #05e66656
+# %% ../nbs/11_picture_cnn.ipynb #b32e6530
 PICTURE_FIRST = Recipe("picture-first", PICTURE, picture_cnn, optimizer="Adam", lr=0.001, epochs=50, batch_size=80, standardize=False)
 PICTURE_FINAL = Recipe("picture-final", PICTURE, partial(picture_cnn, channels=(16, 32, 16)), optimizer="Adagrad", lr=0.01, epochs=50,
                        batch_size=80, standardize=False)
 
-# %% ../nbs/11_picture_cnn.ipynb #238a23b6
+# %% ../nbs/11_picture_cnn.ipynb #99716131
 def measure(
     recipe: Recipe, # what to train
     examples: Examples, # pictures of a whole collection
@@ -107,7 +108,7 @@ def measure(
            "track": valid.track.tolist(), "y": valid.y.tolist(), "proba": proba.round(4).tolist()}
     return row, classifier
 
-# %% ../nbs/11_picture_cnn.ipynb #d6a1791c
+# %% ../nbs/11_picture_cnn.ipynb #78fcef7a
 def run_or_read(
     name: str, # of the run, a file name
     run, # without arguments -> (dict that JSON can hold, `GenreClassifier`), such as `measure`
@@ -135,7 +136,7 @@ def measured(
     name = "-".join(filter(None, (recipe.name, step, Path(how).name, str(seed))))
     return run_or_read(name, lambda: measure(recipe, examples, how, seed, **changes))
 
-# %% ../nbs/11_picture_cnn.ipynb #5409ef09
+# %% ../nbs/11_picture_cnn.ipynb #79b37339
 def seeds_table(
     rows: list, # of `measure`
     by: tuple = ("recipe", "split"), # what a line of the table stands for
@@ -149,7 +150,7 @@ def seeds_table(
     table.insert(4, "high", [high for _, high in bounds])
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #8809fa5a
+# %% ../nbs/11_picture_cnn.ipynb #78d2ca4f
 def signal_table(
     network: nn.Sequential, # a network, as it is
     x: torch.Tensor, # a batch of examples, (n, ...)
@@ -166,7 +167,7 @@ def signal_table(
     network.zero_grad()
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #ddb08a80
+# %% ../nbs/11_picture_cnn.ipynb #f1e8d3cc
 def grey_cnn(
     shape: tuple, # of one picture, (1, height, width)
     n_genres: int, # outputs
@@ -188,7 +189,7 @@ def grey_cnn(
     layers += [nn.AdaptiveAvgPool2d((heights, 1)), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1] * heights, n_genres)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #b573b329
+# %% ../nbs/11_picture_cnn.ipynb #01ebf45f
 def random_stripes(
     n: int, # how many
     size: int, # places along the axis
@@ -231,11 +232,11 @@ def crop_and_mask(
     dark = [random_stripes(n, height, bands, generator)[:, None, :, None] | random_stripes(n, width, steps, generator)[:, None, None] for _ in range(2)]
     return torch.where(dark[0] | dark[1], x.float().mean((1, 2, 3), keepdim=True).to(x.dtype), x)
 
-# %% ../nbs/11_picture_cnn.ipynb #0919730a
+# %% ../nbs/11_picture_cnn.ipynb #fb03de65
 PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=120,
                       batch_size=16, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
-# %% ../nbs/11_picture_cnn.ipynb #16637c4b
+# %% ../nbs/11_picture_cnn.ipynb #fa2f91b8
 def squeezed(
     y: np.ndarray, # waveform, (samples,), of any length
     sr: int, # sample rate in Hz
@@ -244,7 +245,7 @@ def squeezed(
     "A whole song squeezed into one picture."
     return replace(representation, seconds=len(y) / sr).of_waveform(y, sr)[:1]
 
-# %% ../nbs/11_picture_cnn.ipynb #bc77d141
+# %% ../nbs/11_picture_cnn.ipynb #16608320
 def grad_cam(
     network: nn.Sequential, # ends with pooling or flattening, then full layers
     x: np.ndarray, # one picture, (channels, h, w), uint8
@@ -264,7 +265,7 @@ def grad_cam(
     network.zero_grad()
     return (heat / heat.max().clamp(min=1e-12)).numpy()
 
-# %% ../nbs/11_picture_cnn.ipynb #e0a3a245
+# %% ../nbs/11_picture_cnn.ipynb #ca5ed1f8
 def plot_seen(
     picture: np.ndarray, # (channels, h, w), uint8
     heat: np.ndarray, # (h, w), from `grad_cam`
@@ -279,7 +280,7 @@ def plot_seen(
     ax.axis("off")
     return ax
 
-# %% ../nbs/11_picture_cnn.ipynb #e5402086
+# %% ../nbs/11_picture_cnn.ipynb #348c029a
 def confused_pairs(
     confusion: np.ndarray, # counts, (k, k), rows the truth, columns the guess; of one run or added over several
     genres: tuple, # (k,) names in label order
@@ -292,7 +293,7 @@ def confused_pairs(
             for i in range(len(genres)) for j in range(len(genres)) if i != j and confusion[i, j]]
     return pd.DataFrame(rows, columns=["truth", "guess", "songs", "share"]).sort_values(["share", "songs"], ascending=False).head(n).reset_index(drop=True)
 
-# %% ../nbs/11_picture_cnn.ipynb #9ebcd047
+# %% ../nbs/11_picture_cnn.ipynb #f570220e
 def trend_table(
     confusions: dict, # name -> counts (k, k), rows the truth, columns the guess
     genres: tuple, # (k,) names in label order

@@ -11,7 +11,7 @@ __all__ = ['GATHER_BYTES', 'ELEVEN', 'OPTIMIZERS', 'FUSED', 'SCHEDULES', 'BEST_B
            'turned', 'stacked_layer', 'forward_by_hand', 'backward_by_hand', 'stack_slopes', 'train_stack_epoch',
            'judge_stack', 'fit_many', 'add_rows', 'Recipe', 'new_network', 'train_recipe']
 
-# %% ../nbs/07_training.ipynb #2113ffb3
+# %% ../nbs/07_training.ipynb #47ef09ea
 import copy
 import hashlib
 import json
@@ -36,7 +36,7 @@ from torch import nn
 from .datasets import Examples
 from .files import atomic_path
 
-# %% ../nbs/07_training.ipynb #cf72eaad
+# %% ../nbs/07_training.ipynb #2bd38c63
 class Standardize(nn.Module):
     "Takes `mean` from its input and divides by `std`; both are buffers, saved with the weights and not trained."
     def __init__(
@@ -57,7 +57,7 @@ class Standardize(nn.Module):
 
     def extra_repr(self): return f"shape={self.shape}"
 
-# %% ../nbs/07_training.ipynb #65e823d7
+# %% ../nbs/07_training.ipynb #df3d293e
 def standardizer(
     x: np.ndarray, # training examples, (n, ...), any number type
     axes: tuple = (0,), # axes over which the statistics are taken; must hold 0. (0,) gives each feature its own
@@ -72,7 +72,7 @@ def standardizer(
     layer.std.copy_(torch.from_numpy(np.where(var > 0, np.sqrt(var), 1.0)))
     return layer
 
-# %% ../nbs/07_training.ipynb #343e0c86
+# %% ../nbs/07_training.ipynb #0022b1e3
 GATHER_BYTES = 2**26 # data up to this size is put in order once per epoch, larger data batch by batch
 
 def batches(
@@ -93,10 +93,10 @@ def batches(
             rows = order.narrow(axis, start, stop - start)
             yield x[rows], y[rows]
 
-# %% ../nbs/07_training.ipynb #470d48a2
+# %% ../nbs/07_training.ipynb #5085583a
 ELEVEN = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
-# %% ../nbs/07_training.ipynb #9f513e17
+# %% ../nbs/07_training.ipynb #f63ffa8b
 def orthogonalized(
     update: torch.Tensor, # (rows, columns)
 ) -> torch.Tensor: # the same shape, with singular values of about 1
@@ -108,7 +108,7 @@ def orthogonalized(
         x = 3.4445 * x + (2.0315 * a @ a - 4.7750 * a) @ x
     return x.T if len(update) > update.shape[1] else x
 
-# %% ../nbs/07_training.ipynb #2ba51a80
+# %% ../nbs/07_training.ipynb #718e310f
 class MuonWithAdamW(torch.optim.Optimizer):
     "Muon for the hidden matrices of a network, AdamW for its first and last one and for all that is no matrix."
     def __init__(
@@ -138,7 +138,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         update = orthogonalized(p.grad.lerp(memory, momentum).flatten(1))
         p.mul_(1 - lr * weight_decay).add_(update.reshape(p.shape), alpha=-0.2 * lr * max(update.shape)**0.5)
 
-# %% ../nbs/07_training.ipynb #5006f161
+# %% ../nbs/07_training.ipynb #df6e856a
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ELEVEN}
 OPTIMIZERS["Muon"] = MuonWithAdamW
 if hasattr(torch.optim, "Adafactor"): OPTIMIZERS["Adafactor"] = torch.optim.Adafactor # from PyTorch 2.5 on
@@ -161,7 +161,7 @@ def make_optimizer(
     except TypeError as e:
         raise ValueError(f"{name} cannot be made with {options}: {e}") from e
 
-# %% ../nbs/07_training.ipynb #db93ff37
+# %% ../nbs/07_training.ipynb #d64e5a09
 def scores(
     logits: torch.Tensor, # answers of the network before softmax, (n, k)
     y: torch.Tensor, # right labels, (n,), int64 in [0, k)
@@ -173,7 +173,7 @@ def scores(
     f1 = (2 * hits / (pairs.sum(0) + pairs.sum(1))).nanmean()
     return torch.stack([F.cross_entropy(logits, y).double(), hits.sum() / len(y), f1])
 
-# %% ../nbs/07_training.ipynb #9d544ed2
+# %% ../nbs/07_training.ipynb #2fcacf2b
 def predict_logits(
     model: nn.Module, # the network; is switched to evaluation mode
     x: torch.Tensor, # examples, (n, ...), on the network's device
@@ -199,7 +199,7 @@ def predict_proba(
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 
-# %% ../nbs/07_training.ipynb #02432e03
+# %% ../nbs/07_training.ipynb #0bec9326
 def pick_device(
     name: str | torch.device | None = None, # "cpu", "cuda", ...; None: a GPU if there is one
 ) -> torch.device: # the device
@@ -218,14 +218,14 @@ def number_tensor(
     x = np.require(x if x.dtype == np.uint8 else x.astype(np.float32, copy=False), requirements=["C", "W"])
     return torch.from_numpy(x)
 
-# %% ../nbs/07_training.ipynb #414a2cd5
+# %% ../nbs/07_training.ipynb #ba90275e
 def copy_weights(
     model: nn.Module, # the network
 ) -> dict: # name -> tensor, independent of the network from now on
     "A copy of all weights and buffers: `state_dict()` alone gives references that training goes on changing."
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-# %% ../nbs/07_training.ipynb #9ba10265
+# %% ../nbs/07_training.ipynb #60d0b0c8
 def epoch_seeds(
     seed: int, # seed of the run, 0 or more
     epoch: int, # number of the epoch, from 1
@@ -233,7 +233,7 @@ def epoch_seeds(
     "Independent seeds of one epoch (numpy's `SeedSequence`). Raises `ValueError` when `seed` is negative."
     return [int(s) for s in np.random.SeedSequence([seed, epoch]).generate_state(3, np.uint64) >> np.uint64(1)]
 
-# %% ../nbs/07_training.ipynb #34fa2768
+# %% ../nbs/07_training.ipynb #935f7ff8
 def _cosine(progress): return (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -251,7 +251,7 @@ def set_lr(
     for group in optimizer.param_groups:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
-# %% ../nbs/07_training.ipynb #3c7847ff
+# %% ../nbs/07_training.ipynb #1d549355
 def train_epoch(
     model: nn.Module, # the network; its weights are changed
     optimizer: torch.optim.Optimizer, # made for this network
@@ -280,7 +280,7 @@ def train_epoch(
         done += len(yb)
     return scores(torch.cat(answers), y[order])
 
-# %% ../nbs/07_training.ipynb #6a1aa45a
+# %% ../nbs/07_training.ipynb #bc1a1fbe
 @dataclass
 class History:
     "What happened in a run of `fit`."
@@ -309,7 +309,7 @@ class History:
         if score > self.best_score: self.best_score, self.best_epoch = score, row["epoch"]
         return self.best_epoch == row["epoch"]
 
-# %% ../nbs/07_training.ipynb #a6016dda
+# %% ../nbs/07_training.ipynb #566e3bd7
 def history_row(
     epoch: int, # from 1
     results: list, # loss, accuracy and macro F1 of training, and perhaps of validation
@@ -319,7 +319,7 @@ def history_row(
     names = [f"{part}_{what}" for part in ("train", "valid") for what in ("loss", "accuracy", "f1_macro")]
     return {"epoch": epoch} | dict(zip(names, results, strict=False)) | {"seconds": seconds}
 
-# %% ../nbs/07_training.ipynb #de9b0900
+# %% ../nbs/07_training.ipynb #7bad3f16
 def plot_history(
     history: History, # from `fit`
     what: str = "loss", # "loss", "accuracy" or "f1_macro"
@@ -335,7 +335,7 @@ def plot_history(
     ax.legend()
     return ax
 
-# %% ../nbs/07_training.ipynb #25ce1dcd
+# %% ../nbs/07_training.ipynb #8352e74a
 @dataclass
 class Run:
     "All that the next epoch depends on."
@@ -360,7 +360,7 @@ def save_checkpoint(
     with atomic_path(path) as part:
         save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {"genre_nbs_checkpoint": json.dumps(about)})
 
-# %% ../nbs/07_training.ipynb #c98c1abe
+# %% ../nbs/07_training.ipynb #942a6240
 def read_checkpoint(
     path: str | Path, # written by `save_checkpoint`
 ) -> tuple: # (dict of settings and history, dict of tensors)
@@ -371,7 +371,7 @@ def read_checkpoint(
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as e:
         raise ValueError(f"{path} is no checkpoint, or is damaged ({e}): delete it to start anew") from e
 
-# %% ../nbs/07_training.ipynb #d7e7ca47
+# %% ../nbs/07_training.ipynb #a0095825
 def load_checkpoint(
     path: str | Path, # written by `save_checkpoint`
     run: Run, # its model, optimizer, history and best weights are put back, in place
@@ -390,7 +390,7 @@ def load_checkpoint(
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
     run.history = History(**about["history"])
 
-# %% ../nbs/07_training.ipynb #f45a728c
+# %% ../nbs/07_training.ipynb #ce877a39
 def example_tensors(
     examples: Examples, # `x` (n, ...), `y` (n,), `genres`
     device: torch.device, # where they shall live
@@ -423,7 +423,7 @@ def check_model(
     if shape != (1, len(genres)):
         raise ValueError(f"the network's answer to one example has shape {shape}, not (1, {len(genres)}) for {', '.join(genres)}")
 
-# %% ../nbs/07_training.ipynb #7bd3019d
+# %% ../nbs/07_training.ipynb #174b6e40
 BEST_BY = ("f1_macro", "accuracy", "loss")
 
 
@@ -450,7 +450,7 @@ def run_checksum(
         for array in () if part is None else (part.x, part.y): digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]
 
-# %% ../nbs/07_training.ipynb #f3a1d66e
+# %% ../nbs/07_training.ipynb #5ad82d92
 def prepare(
     model: nn.Module, # moved to the device
     train: Examples, # what it learns from
@@ -481,7 +481,7 @@ def run_epoch(
     row = history_row(epoch, torch.cat(results).tolist(), time.perf_counter() - start)
     if run.history.add(row, s["best_by"]): run.best = copy_weights(run.model)
 
-# %% ../nbs/07_training.ipynb #873e5290
+# %% ../nbs/07_training.ipynb #09be9615
 def fit(
     model: nn.Module, # the network: examples (n, ...) in, logits (n, k) out; trained in place, ends with the best weights, in evaluation mode
     train: Examples, # what it learns from
@@ -519,8 +519,9 @@ def fit(
     model.eval()
     return run.history
 
-# %% ../nbs/07_training.ipynb #21e81607
+# %% ../nbs/07_training.ipynb #c9dca662
 ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity)
+BY_HAND = (nn.Linear, nn.ReLU, nn.Dropout) # layers whose slopes are worked out below, without autograd
 
 
 class Stack(nn.Module):
@@ -592,10 +593,7 @@ def stacked_layer(
     one = lambda own, x: torch.func.functional_call(layer, own, (x,))
     return torch.vmap(one, randomness="different")(weights, x)
 
-# %% ../nbs/07_training.ipynb #9d1e77aa
-BY_HAND = (nn.Linear, nn.ReLU, nn.Dropout)
-
-
+# %% ../nbs/07_training.ipynb #b9878830
 def forward_by_hand(
     stack: Stack, # with `by_hand` true
     x: torch.Tensor, # (networks, n, features), what reaches the first `nn.Linear`
@@ -646,7 +644,7 @@ def stack_slopes(
     logits.backward(loss_slope(logits.detach()))
     return logits.detach()
 
-# %% ../nbs/07_training.ipynb #8319c2d0
+# %% ../nbs/07_training.ipynb #85790231
 def train_stack_epoch(
     stack: Stack, # its weights are changed
     optimizer: torch.optim.Optimizer, # made for this stack
@@ -687,7 +685,7 @@ def judge_stack(
         logits = torch.cat([stack(part.expand(size, *part.shape)) for part in x.split(1024)], 1)
     return [scores(own, y) for own in logits]
 
-# %% ../nbs/07_training.ipynb #711bbc84
+# %% ../nbs/07_training.ipynb #8b4c6eb8
 def fit_many(
     models: list, # `nn.Sequential`s of the same shape; each is trained in place and ends with its best weights
     train: Examples, # what they learn from
@@ -741,7 +739,7 @@ def add_rows(
     return [i for i, (history, row) in enumerate(zip(histories, rows, strict=True))
             if not history.diverged_at and history.add(history_row(epoch, row, seconds), best_by)]
 
-# %% ../nbs/07_training.ipynb #210d664c
+# %% ../nbs/07_training.ipynb #0ec42b00
 @dataclass(frozen=True)
 class Recipe:
     "How to make a genre classifier: the representation of a song, the network, and the settings of `fit`."

@@ -19,7 +19,7 @@ class PatchProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, stride):
         "Answers, (n, out, places)."
-        learns, kept = any(ctx.needs_input_grad), []
+        learns, kept = ctx.needs_input_grad[1], []
         ctx.size, size = weight.shape, weight.shape[-1]
         places = ((x.shape[2] - size) // stride + 1) * ((x.shape[3] - size) // stride + 1)
         out = weight.new_empty(len(x), len(weight), places)

@@ -635,8 +635,8 @@ def stack_slopes(
     "Forward and backward for the cross-entropy; by hand where the layers allow it, else with autograd."
     def loss_slope(logits): return (logits.softmax(2) - truth) / truth.shape[1]
     with torch.no_grad():
-        if stack.by_hand and (front := stack(x, stack.first)).dim() == 3:
-            logits, kept = forward_by_hand(stack, front)
+        if stack.by_hand:
+            logits, kept = forward_by_hand(stack, stack(x, stack.first))
             backward_by_hand(stack, loss_slope(logits), kept)
             return logits
     stack.row.grad = None

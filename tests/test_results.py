@@ -39,7 +39,7 @@ def rows():
 
 
 def missing(ours, text):
-    "Figures of `ours` that do not stand in `text`, where 0.67 also stands for 0.670 and 0.6701."
+    "Figures of `ours` that do not stand in `text`, where 0.67 also stands for 0.670."
     return [figure for figure in FIGURE.findall(ours) if not re.search(rf"(?<![\d.]){re.escape(figure)}(?:0*)(?!\d)", text)]
 
 

@@ -513,11 +513,17 @@ def test_a_stack_refuses_what_looks_at_whole_matrices(name):
         fit_many([stackable(), stackable(1)], examples(), optimizer=name, epochs=1, device="cpu")
 
 
+def by_hand_alone(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(Standardize((5,)), nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("make", [stackable, by_hand_alone])
 @pytest.mark.parametrize("name", ELEVEN)
-def test_each_network_of_a_stack_equals_its_lone_run(name):
+def test_each_network_of_a_stack_equals_its_lone_run(name, make):
     data, held_out, seeds = examples(), examples(seed=1), [4, 0, 7]
     settings = {"optimizer": name, "epochs": 3, "device": "cpu", "batch_size": 7, "schedule": "cosine", "label_smoothing": 0.1}
-    stacked, lone = [stackable(seed) for seed in seeds], [stackable(seed) for seed in seeds]
+    stacked, lone = [make(seed) for seed in seeds], [make(seed) for seed in seeds]
     histories = fit_many(stacked, data, held_out, seeds=seeds, **settings)
     for network, twin, seed, history in zip(stacked, lone, seeds, histories, strict=True):
         expected = fit(twin, data, held_out, seed=seed, **settings)
@@ -594,14 +600,6 @@ def test_dropout_by_hand_hides_its_share_and_scales_the_rest():
     [nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))], [nn.Sequential(nn.Linear(5, 3, bias=False))], [nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3))]])
 def test_other_layers_are_left_to_autograd(models):
     assert not Stack(models).by_hand
-
-
-def test_full_layers_on_tables_are_left_to_autograd():
-    stack = Stack([nn.Sequential(nn.Linear(5, 2), nn.ReLU(), nn.Linear(2, 3))]).train()
-    assert stack.by_hand
-    with pytest.raises(RuntimeError):
-        forward_by_hand(stack, torch.randn(1, 4, 6, 5))
-    assert stack(torch.randn(1, 4, 6, 5)).shape == (1, 4, 6, 3)
 
 
 def test_only_like_networks_are_stacked():

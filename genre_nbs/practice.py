@@ -979,11 +979,12 @@ def claim_folder(
 ):
     "Mark a folder as a corpus. Raises `ValueError` when it holds anything else, or songs made with other settings."
     mark = out/'settings.json'
-    if mark.exists():
+    in_use = out.exists() and (not out.is_dir() or any(not p.name.startswith('.') for p in out.iterdir()))
+    if mark.exists(): # asked after the look into the folder: another process may be filling it, and marks it first
         try: same = json.loads(mark.read_text()) == settings
         except ValueError: same = False # damaged
         if not same: raise ValueError(f'{out}: holds a corpus made with other settings; choose another folder')
-    elif out.exists() and (not out.is_dir() or any(not p.name.startswith('.') for p in out.iterdir())):
+    elif in_use:
         raise ValueError(f'{out}: is not an empty folder; choose another one')
     else:
         with atomic_path(mark) as part: part.write_text(json.dumps(settings))

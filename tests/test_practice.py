@@ -245,6 +245,21 @@ def test_two_processes_may_ask_for_the_cache_at_once(tmp_path):
     assert not [path for path in tree(tmp_path) if "/." in path]
 
 
+def test_a_folder_that_another_process_marks_meanwhile_is_shared(tmp_path, monkeypatch):
+    out, settings, look = tmp_path / "corpus", dict(rules=1), Path.iterdir
+    out.mkdir()
+
+    def look_late(folder):
+        monkeypatch.undo()
+        practice.claim_folder(out, settings)  # the other process
+        return look(folder)
+
+    monkeypatch.setattr(Path, "iterdir", look_late)
+    practice.claim_folder(out, settings)
+    assert Path.iterdir is look
+    with pytest.raises(ValueError, match="other settings"): practice.claim_folder(out, dict(rules=2))
+
+
 # ---- bad input: one clear line, nothing written
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from .datasets import DataError, Examples, Representation
 from .files import atomic_path
-from .patches import PatchConv2d
+from .convolutions import PatchConv2d, PrePoolConv2d
 from .training import Recipe, Standardize, predict_proba, train_recipe
 
 # %% ../nbs/09_classifier.ipynb #f7adfed8
@@ -76,7 +76,7 @@ def train_classifier(
 
 # %% ../nbs/09_classifier.ipynb #0eb7cd01
 LAYERS = {layer.__name__: layer for layer in (
-    Standardize, PatchConv2d, nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d,
+    Standardize, PatchConv2d, PrePoolConv2d, nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d,
     nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Dropout2d,
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Identity)}
 

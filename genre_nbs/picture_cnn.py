@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from .classifier import GenreClassifier, train_classifier
+from .convolutions import PatchConv2d, PrePoolConv2d
 from .datasets import Examples, Representation
 from .evaluation import evaluate, wilson_interval
 from .files import atomic_path
 from .genres import genre_title
-from .patches import PatchConv2d
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
@@ -57,17 +57,17 @@ def picture_cnn(
     channels: tuple = (64, 128, 64), # of the three convolutions
     hidden: int = 1024, # units of the hidden layer
 ) -> nn.Sequential: # (n, *shape) bytes -> (n, n_genres) logits
-    "Convolutions 7x7 (stride 6), 3x3 and 3x3, the last two pooled, then two full layers; bytes are taken as 0 to 1. Raises `ValueError` below 46 x 46 pixels."
+    "Convolutions 7x7 (stride 6), 3x3 and 3x3, the last two pooled, then two full layers; bytes are taken as 0 to 1. Raises `ValueError` below 61 x 61 pixels."
     colours, height, width = shape
     rows, places = ((((side - 7) // 6 + 1 - 2) // 2 - 2) // 2 for side in (height, width))
     if min(rows, places) < 1: raise ValueError(f"a picture of {width} x {height} pixels is too small for this network")
     first, second, third = channels
     network = nn.Sequential(
         PatchConv2d(colours, first, 7, stride=6, scale=1 / 255), nn.ReLU(),
-        nn.Conv2d(first, second, 3), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Conv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
+        PrePoolConv2d(first, second, 3), nn.MaxPool2d(2), nn.ReLU(),
+        PrePoolConv2d(second, third, 3), nn.MaxPool2d(2), nn.ReLU(),
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
-    return network.to(memory_format=torch.channels_last) if max(channels) < 64 else network # measured: faster for few channels, slower for many
+    return network.to(memory_format=torch.channels_last)
 
 # %% ../nbs/11_picture_cnn.ipynb #fc8097df
 def layer_table(

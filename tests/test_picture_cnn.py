@@ -12,7 +12,6 @@ from torch import nn
 
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.datasets import Examples, fit_picture, magma_to_grey, plot_area
-from genre_nbs.patches import PatchConv2d
 from genre_nbs.picture_cnn import (
     GREY,
     PICTURE,
@@ -58,35 +57,6 @@ def examples(representation=GREY, n=6):
     )
 
 
-# --- the first layer
-
-
-@pytest.mark.parametrize("n, stride, size", [(1, 6, (7, 7)), (5, 6, (288, 432)), (9, 3, (31, 40))])
-def test_patch_conv_is_conv(n, stride, size):
-    fast = PatchConv2d(3, 4, 7, stride, scale=1 / 255)
-    usual = nn.Conv2d(3, 4, 7, stride)
-    usual.load_state_dict(fast.state_dict())
-    x = torch.from_numpy(RNG.integers(0, 256, (n, 3, *size), dtype=np.uint8))
-    a, b = fast(x), usual(x.float() / 255)
-    assert a.shape == b.shape and torch.allclose(a, b, atol=1e-5)
-    weights = torch.randn(a.shape, generator=torch.Generator().manual_seed(0))
-    (a * weights).sum().backward(), (b * weights).sum().backward()
-    torch.testing.assert_close(fast.weight.grad, usual.weight.grad, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(fast.bias.grad, usual.bias.grad, rtol=1e-3, atol=1e-3)
-
-
-def test_patch_conv_gives_slopes_of_its_input_when_asked():
-    layer = PatchConv2d(1, 2, 7, 6)
-    x = torch.randn(2, 1, 20, 20, requires_grad=True)
-    layer(x).sum().backward()
-    assert x.grad.abs().sum() > 0
-
-
-def test_patch_conv_refuses_other_shapes():
-    with pytest.raises(RuntimeError, match="expected pictures"):
-        PatchConv2d(3, 4, 7, 6)(torch.zeros(1, 1, 20, 20))
-
-
 # --- networks
 
 
@@ -94,7 +64,8 @@ def test_parameters_of_the_source_project():
     assert sum(p.numel() for p in picture_cnn((3, 288, 432), 10).parameters()) == 10_654_154
     assert sum(p.numel() for p in picture_cnn((3, 288, 432), 10, channels=(16, 32, 16)).parameters()) == 2_644_346
     with pytest.raises(ValueError, match="too small"):
-        picture_cnn((3, 40, 432), 10)
+        picture_cnn((3, 60, 432), 10)
+    assert picture_cnn((3, 61, 61), 10)(torch.zeros(2, 3, 61, 61)).shape == (2, 10)
 
 
 def test_pooling_before_relu_changes_nothing():

@@ -1,0 +1,176 @@
+"The two convolutions: answers and slopes are those of `nn.Conv2d`, on every road that they take."
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import max_pool2d, relu
+
+import genre_nbs.convolutions as convolutions
+from genre_nbs.classifier import build_network, describe_network
+from genre_nbs.convolutions import PatchConv2d, PrePoolConv2d
+from genre_nbs.datasets import Examples
+from genre_nbs.picture_cnn import picture_cnn
+from genre_nbs.training import fit, fit_many
+
+RNG = np.random.default_rng(0)
+
+# --- the first layer
+
+
+@pytest.mark.parametrize("n, stride, size", [(1, 6, (7, 7)), (5, 6, (288, 432)), (9, 3, (31, 40))])
+def test_patch_conv_is_conv(n, stride, size):
+    fast = PatchConv2d(3, 4, 7, stride, scale=1 / 255)
+    usual = nn.Conv2d(3, 4, 7, stride)
+    usual.load_state_dict(fast.state_dict())
+    x = torch.from_numpy(RNG.integers(0, 256, (n, 3, *size), dtype=np.uint8))
+    a, b = fast(x), usual(x.float() / 255)
+    assert a.shape == b.shape and torch.allclose(a, b, atol=1e-5)
+    weights = torch.randn(a.shape, generator=torch.Generator().manual_seed(0))
+    (a * weights).sum().backward(), (b * weights).sum().backward()
+    torch.testing.assert_close(fast.weight.grad, usual.weight.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(fast.bias.grad, usual.bias.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_patch_conv_gives_slopes_of_its_input_when_asked():
+    layer = PatchConv2d(1, 2, 7, 6)
+    x = torch.randn(2, 1, 20, 20, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+def test_patch_conv_refuses_other_shapes():
+    with pytest.raises(RuntimeError, match="expected pictures"):
+        PatchConv2d(3, 4, 7, 6)(torch.zeros(1, 1, 20, 20))
+
+
+def test_patches_laid_out_before_training_give_the_same():
+    layer = PatchConv2d(3, 4, 7, 6, scale=1 / 255)
+    x = torch.from_numpy(RNG.integers(0, 256, (5, 3, 31, 40), dtype=np.uint8))
+    assert layer.lay_out(x).shape == (5, 5, 6, 49, 3) and layer.lay_out(x).dtype == torch.uint8
+    assert torch.equal(layer(layer.lay_out(x)), layer(x))
+
+
+def test_patches_are_not_held_where_they_are_too_large(monkeypatch):
+    x = torch.zeros(2, 3, 31, 40, dtype=torch.uint8)
+    monkeypatch.setattr(convolutions, "LAID_OUT_BYTES", x.nbytes)
+    assert PatchConv2d(3, 4, 7, 6).lay_out(x) is x
+    assert PatchConv2d(3, 4, 7, 7).lay_out(x) is not x
+
+
+# --- the layer in front of pooling
+
+
+def two_layers(*arguments):
+    "The layer and PyTorch's own, with the same weights."
+    ours, usual = PrePoolConv2d(*arguments), nn.Conv2d(*arguments)
+    usual.load_state_dict(ours.state_dict())
+    return ours, usual
+
+
+def slopes_of(layer, x, pooled=True):
+    "Slopes of the input, the weight and the bias behind pooling and ReLU."
+    x = x.detach().requires_grad_()
+    out = layer(x)
+    out = relu(max_pool2d(out, 2)) if pooled else out
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
+    return torch.autograd.grad(out, (x, layer.weight, layer.bias), weights)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("n, shape, size", [(1, (1, 8, 9), 3), (5, (6, 15, 17), 3), (3, (16, 9, 8), 5), (2, (7, 6, 5), 1)])
+@pytest.mark.parametrize("pooled", [True, False])
+def test_zeros_skipped_change_nothing(threads, n, shape, size, pooled):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        torch.manual_seed(0)
+        ours, usual = two_layers(shape[0], 8, size)
+        x = torch.randn(n, *shape)
+        for y in (x, x.to(memory_format=torch.channels_last)):
+            assert torch.allclose(ours(y), usual(y), atol=1e-6)
+            for got, expected in zip(slopes_of(ours, y, pooled), slopes_of(usual, y, pooled), strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_input_that_needs_no_slope():
+    ours, usual = two_layers(3, 4, 3)
+    x = torch.randn(2, 3, 8, 8)
+    for layer in (ours, usual):
+        max_pool2d(layer(x), 2).sum().backward()
+    torch.testing.assert_close(ours.weight.grad, usual.weight.grad)
+
+
+def test_what_cannot_be_skipped_is_left_to_pytorch(monkeypatch):
+    ours, usual = two_layers(3, 4, 3)
+    x = torch.randn(2, 3, 8, 8)
+    with pytest.raises(RuntimeError, match="channels"):
+        ours(torch.randn(2, 5, 8, 8))
+    assert type(ours(x).grad_fn).__name__ == "SkipZerosBackward"
+    monkeypatch.setattr(convolutions.SkipZeros, "apply", lambda *arguments: pytest.fail("own road taken"))
+    with torch.no_grad():
+        assert torch.equal(ours(x), usual(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), usual(x))
+    assert torch.equal(ours.double()(x.double()), usual.double()(x.double()))
+
+
+def test_a_slope_that_is_not_a_number_is_not_lost():
+    ours = PrePoolConv2d(1, 1, 3)
+    x = torch.ones(1, 1, 4, 4, requires_grad=True)
+    ours(x).backward(torch.tensor([[[[0.0, float("nan")], [0.0, 0.0]]]]))
+    assert ours.weight.grad.isnan().all() and ours.bias.grad.isnan().all() and x.grad[0, 0, 0, 3].isnan() and x.grad[0, 0, 0, 0] == 0
+
+
+# --- in a network
+
+
+def pictures(n=12):
+    "Noise in two genres."
+    x = RNG.integers(0, 256, (n, 3, 64, 64), dtype=np.uint8)
+    return Examples(x, np.arange(n) % 2, np.arange(n).astype(str), ("a", "b"))
+
+
+def plain(network):
+    "The same network with PyTorch's own convolutions and its usual memory format."
+    for layer in network:
+        if hasattr(layer, "plain"):
+            layer.plain, layer.lay_out = True, lambda x: x
+    return network.to(memory_format=torch.contiguous_format)
+
+
+def small(seed=0):
+    "A small network with both layers."
+    torch.manual_seed(seed)
+    return picture_cnn((3, 64, 64), 2, (4, 6, 4), hidden=8)
+
+
+def test_both_layers_are_described_and_built_again():
+    network = small()
+    again = build_network(describe_network(network))
+    assert str(again) == str(network)
+    again.load_state_dict(network.state_dict())
+    x = torch.from_numpy(pictures().x)
+    assert torch.equal(again.eval()(x), network.eval()(x))
+
+
+def test_training_is_that_of_the_plain_network():
+    data, settings = pictures(), dict(optimizer="SGD", lr=0.1, epochs=3, batch_size=4, device="cpu")
+    fast, slow = small(), plain(small())
+    tables = [fit(network, data, data, **settings).table.drop(columns="seconds") for network in (fast, slow)]
+    np.testing.assert_allclose(*tables, rtol=1e-4)
+    for a, b in zip(fast.state_dict().values(), slow.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_many_at_once_are_as_alone():
+    data, settings = pictures(), dict(optimizer="Adam", lr=0.01, epochs=2, batch_size=4, device="cpu")
+    alone, together = [small(seed) for seed in (0, 1)], [small(seed) for seed in (0, 1)]
+    for seed, network in enumerate(alone):
+        fit(network, data, data, seed=seed, **settings)
+    fit_many(together, data, data, **settings)
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

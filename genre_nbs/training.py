@@ -562,7 +562,8 @@ class Stack(nn.Module):
         self.row = nn.Parameter(torch.cat([value.flatten() for value in stored.values()]))
         self.first = next((i for i, layer in enumerate(self.layers) if type(layer) is nn.Linear), len(self.layers))
         learns_before = any(list(layer.parameters()) for layer in self.layers[:self.first])
-        self.by_hand = not learns_before and all(type(layer) in BY_HAND and getattr(layer, "bias", 0) is not None for layer in self.layers[self.first:])
+        def simple(layer): return type(layer) in BY_HAND and getattr(layer, "bias", 0) is not None and getattr(layer, "p", 0) < 1
+        self.by_hand = not learns_before and all(map(simple, self.layers[self.first:]))
         slopes = torch.zeros_like(self.row)
         self.own, self.slope_of = self.views(self.row.detach()), self.views(slopes)
         if self.by_hand: self.row.grad = slopes

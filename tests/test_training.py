@@ -596,6 +596,11 @@ def test_dropout_by_hand_hides_its_share_and_scales_the_rest():
     assert (stack.slope_of["0.bias"] == 0).float().mean() < 0.1  # a unit hidden for all three examples is rare
 
 
+def test_dropout_that_hides_all_gives_numbers():
+    histories = fit_many([nn.Sequential(nn.Linear(5, 4), nn.Dropout(1.0), nn.Linear(4, 3))], examples(), epochs=1, device="cpu")
+    assert np.isfinite(histories[0].rows[0]["train_loss"])
+
+
 @pytest.mark.parametrize("models", [
     [nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))], [nn.Sequential(nn.Linear(5, 3, bias=False))], [nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.Linear(4, 3))]])
 def test_other_layers_are_left_to_autograd(models):

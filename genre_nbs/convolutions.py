@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
 PICTURES_AT_A_TIME = 4  # measured: small enough for the processor's cache, large enough for its matrix product
+PICTURES_IN_PATCHES = 64  # at once where nothing is learned, which saves memory
 LAID_OUT_BYTES = 2**31  # patches are held for a whole training run up to this size
 
 
@@ -66,18 +67,20 @@ class PatchConv2d(nn.Module):
         size = self.kernel_size
         if x.dim() != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < size:
             raise RuntimeError(f"expected pictures (n, {self.in_channels}, h, w) of at least {size} x {size}, got {tuple(x.shape)}")
-        return x.unfold(2, size, self.stride).unfold(3, size, self.stride).permute(0, 2, 3, 4, 5, 1).flatten(3, 4)
+        return x.unfold(2, size, self.stride).unfold(3, size, self.stride).permute(0, 2, 3, 4, 5, 1).flatten(3, 4).contiguous()
 
     def lay_out(self, x):
         "Pictures as `patches`, which `forward` takes as well; as they are on a GPU, and where patches take more than `LAID_OUT_BYTES`."
-        growth = (self.kernel_size / self.stride) ** 2
-        return self.patches(x) if x.device.type == "cpu" and x.nbytes * growth <= LAID_OUT_BYTES else x
+        fits = x.nbytes * (self.kernel_size / self.stride) ** 2 <= LAID_OUT_BYTES
+        return self.patches(x) if fits and x.device.type == "cpu" and not self.plain else x
 
     def forward(self, x):
         "(n, in, h, w), bytes or floats -> (n, out, (h - kernel_size) // stride + 1, ...)."
         weight = self.weight * self.scale
         if x.dim() < 5 and (self.plain or x.device.type != "cpu" or x.requires_grad):
             return conv2d(x.to(weight.dtype), weight, self.bias, self.stride)
+        if len(x) > PICTURES_IN_PATCHES and not (torch.is_grad_enabled() and weight.requires_grad):
+            return torch.cat([self(few) for few in x.split(PICTURES_IN_PATCHES)])
         patches = x if x.dim() == 5 else self.patches(x)
         out = PatchProduct.apply(patches.flatten(3).flatten(1, 2), rows_last(weight).flatten(1), self.bias)
         return out.unflatten(1, patches.shape[1:3]).permute(0, 3, 1, 2)
@@ -105,7 +108,7 @@ class SkipZeros(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         (n, c, h, w), (out, _, k, _) = x.shape, weight.shape
         lines, rows = rows_last(x).view(n, h, w * c), weight.detach().permute(2, 0, 3, 1).reshape(k, -1)
-        threads = min(torch.get_num_threads(), n)
+        threads = max(1, min(torch.get_num_threads(), n))
         x_slopes = lines.new_empty(lines.shape if ctx.needs_input_grad[0] else (0, h, w * c))
         weight_slopes, bias_slopes = rows.new_zeros(threads, *rows.shape), rows.new_zeros(threads, out)
         pictures = zip(*(t.detach().tensor_split(threads) for t in (lines, rows_last(slopes), x_slopes)), strict=True)
@@ -124,12 +127,15 @@ class PrePoolConv2d(nn.Conv2d):
     """`nn.Conv2d` (in_channels, out_channels, kernel_size) for a place in front of max-pooling.
 
     Pooling hands a slope to the largest of four answers alone, and ReLU to still fewer; this layer skips the zeros on the
-    CPU. It pays for many channels; elsewhere, and for other numbers than float32, it is `nn.Conv2d`.
+    CPU. Elsewhere, and for other numbers than float32, it is `nn.Conv2d`. Slopes of slopes cannot be asked for. Raises
+    `ValueError` for a kernel size that is not one whole number.
     """
 
     plain = False  # as above
 
     def __init__(self, in_channels, out_channels, kernel_size):
+        if type(kernel_size) is not int:
+            raise ValueError(f"kernel_size must be one whole number, not {kernel_size!r}")
         super().__init__(in_channels, out_channels, kernel_size)
         self.kernel_size = kernel_size  # one number: the kernel is square
 

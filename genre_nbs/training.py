@@ -396,6 +396,8 @@ def load_checkpoint(
         if part == "optimizer": memory.setdefault(int(name.split(".")[0]), {})[name.split(".")[1]] = value
     run.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     run.optimizer.load_state_dict({"state": memory, "param_groups": about["groups"]})
+    for p, own in run.optimizer.state.items(): # in the memory format of the weights, which fused optimizers take for granted
+        own.update({k: torch.empty_like(p).copy_(v) for k, v in own.items() if torch.is_tensor(v) and v.shape == p.shape})
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
     run.history = History(**about["history"])
 
@@ -480,7 +482,7 @@ def laid_out(
     data: tuple | None, # (x, y)
 ) -> tuple: # the same, with `x` as the first layer wants it
     "What a first layer with a method `lay_out` can do once for all epochs; see `PatchConv2d`."
-    first = next(model.children(), None)
+    first = model[0] if isinstance(model, nn.Sequential) and len(model) else None
     return (first.lay_out(data[0]), data[1]) if data is not None and hasattr(first, "lay_out") else data
 
 
@@ -524,7 +526,7 @@ def fit(
     check_settings(epochs, batch_size, best_by, schedule)
     device = pick_device(device)
     data, held_out = prepare(model, train, valid, device)
-    data, held_out = data if augment else laid_out(model, data), laid_out(model, held_out)
+    data, held_out = laid_out(model, data) if augment is None else data, laid_out(model, held_out)
     run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
     if checkpoint is not None:
         run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
@@ -552,7 +554,7 @@ class Stack(nn.Module):
         super().__init__()
         if any(str(model) != str(models[0]) for model in models): raise ValueError("networks with different layers cannot be stacked")
         self.layers = list(copy.deepcopy(models[0])) # a list, so that their own weights are no parameters of the stack
-        for layer in self.layers:
+        for layer in nn.ModuleList(self.layers).modules():
             if hasattr(layer, "plain"): layer.plain = True # see `genre_nbs.convolutions`
         states, trained = [model.state_dict() for model in models], dict(models[0].named_parameters())
         together = {name: torch.stack([state[name] for state in states]) for name in states[0]}

@@ -51,7 +51,7 @@ class Experiment:
 
 EXPERIMENTS = {
     "mlp": Experiment(MLP_COURSE, (26,), 3200, 30, 10),
-    "mel": Experiment(MEL, (1, 21, 128), 640, 2, 4),
+    "mel": Experiment(MEL, (21, 128), 640, 2, 4),
 }
 
 

@@ -36,6 +36,7 @@ from torch import nn
 
 from .datasets import Examples
 from .files import atomic_path
+from .memory import freed_memory_kept
 
 # %% ../nbs/07_training.ipynb #2bd38c63
 class Standardize(nn.Module):
@@ -531,7 +532,7 @@ def fit(
     if checkpoint is not None:
         run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
         if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with freed_memory_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         for _ in progress_track(range(len(run.history.rows), epochs), "training", console=Console(stderr=True), disable=not progress):
             if run.history.diverged_at: break
             run_epoch(run, data, held_out, augment)
@@ -736,7 +737,7 @@ def fit_many(
     stack = Stack([model.to(device) for model in models])
     step = make_optimizer(stack, optimizer, lr, optimizer_options)
     histories, best, curve = [History() for _ in models], {name: value.clone() for name, value in stack.weights().items()}, SCHEDULES.get(schedule, lambda progress: 1.0)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with freed_memory_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress_track(range(1, epochs + 1), "training", console=Console(stderr=True), disable=not progress):
             start = time.perf_counter()
             results = [train_stack_epoch(stack, step, *data, batch_size, len(train.genres), [epoch_seeds(seed, epoch) for seed in seeds], augment,

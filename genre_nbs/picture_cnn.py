@@ -7,7 +7,7 @@ __all__ = ['PICTURE', 'GREY', 'PICTURE_FIRST', 'PICTURE_FINAL', 'PICTURE_BEST', 
            'measure', 'run_or_read', 'measured', 'seeds_table', 'signal_table', 'grey_cnn', 'random_stripes',
            'random_tones', 'crop_and_mask', 'squeezed', 'grad_cam', 'plot_seen', 'confused_pairs', 'trend_table']
 
-# %% ../nbs/11_picture_cnn.ipynb #e80b67ed
+# %% ../nbs/11_picture_cnn.ipynb #67a15a3d
 import json
 import os
 from dataclasses import replace
@@ -30,11 +30,11 @@ from .genres import genre_title
 from .splitting import split_examples
 from .training import Recipe, Standardize
 
-# %% ../nbs/11_picture_cnn.ipynb #d9bdc0fe
+# %% ../nbs/11_picture_cnn.ipynb #6cca6b86
 PICTURE = Representation("picture", seconds=30.0, size=(288, 432), channels=3) # colour, as on Kaggle, without the white border
 GREY = Representation("picture", seconds=30.0, size=(128, 387), channels=1) # one row for each mel band, 77.5 ms a column
 
-# %% ../nbs/11_picture_cnn.ipynb #57198ce5
+# %% ../nbs/11_picture_cnn.ipynb #a1f88ad7
 def show_pictures(
     x: np.ndarray, # pictures, (n, channels, h, w), uint8
     titles: list, # one for each
@@ -50,7 +50,7 @@ def show_pictures(
     figure.tight_layout(pad=0.4)
     return figure
 
-# %% ../nbs/11_picture_cnn.ipynb #764db4ee
+# %% ../nbs/11_picture_cnn.ipynb #8a48ea2f
 def picture_cnn(
     shape: tuple, # of one picture, (colours, height, width)
     n_genres: int, # outputs
@@ -69,7 +69,7 @@ def picture_cnn(
         nn.Flatten(), nn.Linear(third * rows * places, hidden), nn.ReLU(), nn.Linear(hidden, n_genres))
     return network.to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #fc8097df
+# %% ../nbs/11_picture_cnn.ipynb #f479224d
 def layer_table(
     network: nn.Sequential, # the network
     shape: tuple, # of one example
@@ -83,12 +83,12 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), sum(p.numel() for p in layer.parameters())))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/11_picture_cnn.ipynb #df5efb1a
+# %% ../nbs/11_picture_cnn.ipynb #dea716e8
 PICTURE_FIRST = Recipe("picture-first", PICTURE, picture_cnn, optimizer="Adam", lr=0.001, epochs=50, batch_size=80, standardize=False)
 PICTURE_FINAL = Recipe("picture-final", PICTURE, partial(picture_cnn, channels=(16, 32, 16)), optimizer="Adagrad", lr=0.01, epochs=50,
                        batch_size=80, standardize=False)
 
-# %% ../nbs/11_picture_cnn.ipynb #11016fc7
+# %% ../nbs/11_picture_cnn.ipynb #a56becbb
 def measure(
     recipe: Recipe, # what to train
     examples: Examples, # pictures of a whole collection
@@ -108,7 +108,7 @@ def measure(
            "track": valid.track.tolist(), "y": valid.y.tolist(), "proba": proba.round(4).tolist()}
     return row, classifier
 
-# %% ../nbs/11_picture_cnn.ipynb #cb45f1bb
+# %% ../nbs/11_picture_cnn.ipynb #92d2e8c1
 def run_or_read(
     name: str, # of the run, a file name
     run, # without arguments -> (dict that JSON can hold, `GenreClassifier`), such as `measure`
@@ -136,7 +136,7 @@ def measured(
     name = "-".join(filter(None, (recipe.name, step, Path(how).name, str(seed))))
     return run_or_read(name, lambda: measure(recipe, examples, how, seed, **changes))
 
-# %% ../nbs/11_picture_cnn.ipynb #5dec57e0
+# %% ../nbs/11_picture_cnn.ipynb #4baf9476
 def seeds_table(
     rows: list, # of `measure`
     by: tuple = ("recipe", "split"), # what a line of the table stands for
@@ -150,7 +150,7 @@ def seeds_table(
     table.insert(4, "high", [high for _, high in bounds])
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #c6eb15b0
+# %% ../nbs/11_picture_cnn.ipynb #cf647e69
 def signal_table(
     network: nn.Sequential, # a network, as it is
     x: torch.Tensor, # a batch of examples, (n, ...)
@@ -167,7 +167,7 @@ def signal_table(
     network.zero_grad()
     return table
 
-# %% ../nbs/11_picture_cnn.ipynb #b8fd73e3
+# %% ../nbs/11_picture_cnn.ipynb #d2739859
 def grey_cnn(
     shape: tuple, # of one picture, (1, height, width)
     n_genres: int, # outputs
@@ -189,7 +189,7 @@ def grey_cnn(
     layers += [nn.AdaptiveAvgPool2d((heights, 1)), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1] * heights, n_genres)]
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-# %% ../nbs/11_picture_cnn.ipynb #687d1eb2
+# %% ../nbs/11_picture_cnn.ipynb #9beb6ded
 def random_stripes(
     n: int, # how many
     size: int, # places along the axis
@@ -232,11 +232,11 @@ def crop_and_mask(
     dark = [random_stripes(n, height, bands, generator)[:, None, :, None] | random_stripes(n, width, steps, generator)[:, None, None] for _ in range(2)]
     return torch.where(dark[0] | dark[1], x.float().mean((1, 2, 3), keepdim=True).to(x.dtype), x)
 
-# %% ../nbs/11_picture_cnn.ipynb #c016a21e
+# %% ../nbs/11_picture_cnn.ipynb #11773d47
 PICTURE_BEST = Recipe("picture-best", GREY, grey_cnn, optimizer="AdamW", lr=0.003, optimizer_options={"weight_decay": 0.05}, epochs=120,
                       batch_size=16, standardize=False, augment=crop_and_mask, schedule="one-cycle", label_smoothing=0.1)
 
-# %% ../nbs/11_picture_cnn.ipynb #d245244a
+# %% ../nbs/11_picture_cnn.ipynb #1244b084
 def squeezed(
     y: np.ndarray, # waveform, (samples,), of any length
     sr: int, # sample rate in Hz
@@ -245,7 +245,7 @@ def squeezed(
     "A whole song squeezed into one picture."
     return replace(representation, seconds=len(y) / sr).of_waveform(y, sr)[:1]
 
-# %% ../nbs/11_picture_cnn.ipynb #1790b630
+# %% ../nbs/11_picture_cnn.ipynb #cf680e1e
 def grad_cam(
     network: nn.Sequential, # ends with pooling or flattening, then full layers
     x: np.ndarray, # one picture, (channels, h, w), uint8
@@ -265,7 +265,7 @@ def grad_cam(
     network.zero_grad()
     return (heat / heat.max().clamp(min=1e-12)).numpy()
 
-# %% ../nbs/11_picture_cnn.ipynb #19edb9f6
+# %% ../nbs/11_picture_cnn.ipynb #d3ed17f4
 def plot_seen(
     picture: np.ndarray, # (channels, h, w), uint8
     heat: np.ndarray, # (h, w), from `grad_cam`
@@ -280,7 +280,7 @@ def plot_seen(
     ax.axis("off")
     return ax
 
-# %% ../nbs/11_picture_cnn.ipynb #030b6784
+# %% ../nbs/11_picture_cnn.ipynb #21a78a5b
 def confused_pairs(
     confusion: np.ndarray, # counts, (k, k), rows the truth, columns the guess; of one run or added over several
     genres: tuple, # (k,) names in label order
@@ -293,7 +293,7 @@ def confused_pairs(
             for i in range(len(genres)) for j in range(len(genres)) if i != j and confusion[i, j]]
     return pd.DataFrame(rows, columns=["truth", "guess", "songs", "share"]).sort_values(["share", "songs"], ascending=False).head(n).reset_index(drop=True)
 
-# %% ../nbs/11_picture_cnn.ipynb #e48c6447
+# %% ../nbs/11_picture_cnn.ipynb #fc0692e0
 def trend_table(
     confusions: dict, # name -> counts (k, k), rows the truth, columns the guess
     genres: tuple, # (k,) names in label order

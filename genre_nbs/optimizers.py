@@ -10,7 +10,7 @@ __all__ = ['CANDIDATES', 'SCORES', 'FULL', 'QUICK', 'COLUMNS', 'HEADER', 'DICE',
            'final_runs', 'plot_lr_curves', 'holm', 'fair_table', 'plot_training_curves', 'save_picture', 'save_table',
            'compare']
 
-# %% ../nbs/13_optimizers.ipynb #4066251e
+# %% ../nbs/13_optimizers.ipynb #0a3419aa
 import csv
 import hashlib
 import inspect
@@ -39,7 +39,7 @@ from .prepare import dask_client
 from .training import (ELEMENTWISE, ELEVEN, OPTIMIZERS, History, Recipe, Standardize, check_model, check_settings, example_tensors, fit, fit_many,
                                 new_network, number_tensor, pick_device, predict_logits, prepare, run_checksum, scores)
 
-# %% ../nbs/13_optimizers.ipynb #898cad93
+# %% ../nbs/13_optimizers.ipynb #a03897d3
 @dataclass(frozen=True)
 class Candidate:
     "An optimizer as it enters the comparison; its options are PyTorch's own where none are given."
@@ -56,7 +56,7 @@ CANDIDATES = {name: Candidate(name) for name in ELEVEN}
 CANDIDATES["SGD with momentum"] = Candidate("SGD", {"momentum": 0.9, "nesterov": True})
 CANDIDATES |= {name: Candidate(name) for name in ("Adafactor", "Muon") if name in OPTIMIZERS}
 
-# %% ../nbs/13_optimizers.ipynb #5af9b906
+# %% ../nbs/13_optimizers.ipynb #d25ca35a
 SCORES = {"f1_macro": "macro F1", "accuracy": "accuracy"} # what an optimizer can be judged by
 
 
@@ -83,7 +83,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(seeds=3, trials=3, widen=2, epochs=5)
 
-# %% ../nbs/13_optimizers.ipynb #6db81c36
+# %% ../nbs/13_optimizers.ipynb #7040f1af
 def lr_grid(
     default: float, # the optimizer's own learning rate, the middle of the grid
     low: int, # the lowest step, such as -2
@@ -101,7 +101,7 @@ def best_lr(
     best = tried[tried == tried.max()].index
     return float(min(best, key=lambda lr: abs(np.log(lr / default))))
 
-# %% ../nbs/13_optimizers.ipynb #992046c7
+# %% ../nbs/13_optimizers.ipynb #d4b82000
 COLUMNS = {"settings": str, "stage": str, "candidate": str, "lr": float, "seed": int, "epochs": int, "best_epoch": int,
            "valid_f1_macro": float, "valid_accuracy": float, "test_f1_macro": float, "test_accuracy": float, "diverged_at": float,
            "reason": str, "seconds": float, "threads": int, "device": str, "torch": str, "train_loss": str, "valid_curve": str}
@@ -140,7 +140,7 @@ def read_rows(
     rows = pd.read_csv(io.StringIO(whole), dtype={name: kind for name, kind in COLUMNS.items() if kind is not int} | {"lr": str})
     return rows.assign(lr=rows.lr.map(float).astype(float)).fillna({name: "" for name, kind in COLUMNS.items() if kind is str})
 
-# %% ../nbs/13_optimizers.ipynb #d757ed33
+# %% ../nbs/13_optimizers.ipynb #5c76c129
 @dataclass(frozen=True)
 class Job:
     "Runs that differ in nothing but the seed."
@@ -168,7 +168,7 @@ def torch_threads(
     try: yield
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/13_optimizers.ipynb #a633c4be
+# %% ../nbs/13_optimizers.ipynb #2feff889
 DICE = threading.Lock() # a process has one random number generator of PyTorch's: two threads of a Dask worker must not use it at once
 
 
@@ -215,7 +215,7 @@ def carry_out(
             results = [{"reason": " ".join(str(error).split())[:200] or type(error).__name__}] * len(job.seeds)
     return [about | {"seed": seed} | result for seed, result in zip(job.seeds, results, strict=True)]
 
-# %% ../nbs/13_optimizers.ipynb #81d7e5fa
+# %% ../nbs/13_optimizers.ipynb #7102db96
 @dataclass(frozen=True)
 class Study:
     "A comparison of optimizers: what is trained, on what, and where the results are kept. Raises `ValueError` on what cannot work, `OSError` where the table cannot be written."
@@ -259,7 +259,7 @@ class Study:
         sums = {stage: run_checksum(new_network(r, self.train), self.train, self.valid, test) for stage, test in parts.items()}
         return {stage: hashlib.sha256(json.dumps([*about, sums[stage]]).encode()).hexdigest()[:16] for stage in sums}
 
-# %% ../nbs/13_optimizers.ipynb #36591763
+# %% ../nbs/13_optimizers.ipynb #361f8423
 def as_jobs(
     study: Study, # gives the network and the candidates
     stage: str, # "course", "trial" or "final"
@@ -318,7 +318,7 @@ def run_all(
 
 TITLES = {"course": "As the course did", "trial": "Learning rates", "final": "Final runs"}
 
-# %% ../nbs/13_optimizers.ipynb #39b3e6b5
+# %% ../nbs/13_optimizers.ipynb #ce40fe7b
 def as_the_course(
     study: Study, # what to compare
 ) -> pd.DataFrame: # a row for each run
@@ -350,7 +350,7 @@ def course_table(
     table["failed"] = rows.assign(failed=rows.diverged_at.notna() | (rows.reason != "")).groupby("candidate").failed.sum()
     return table.sort_values("mean", ascending=False)
 
-# %% ../nbs/13_optimizers.ipynb #fd261c72
+# %% ../nbs/13_optimizers.ipynb #9aa73b16
 def mean_intervals(
     scores: pd.DataFrame, # (seeds, candidates)
     n_resamples: int = 2000, # how many resamples
@@ -383,7 +383,7 @@ def plot_ranking(
     ax.grid(axis="x", alpha=0.3)
     return ax
 
-# %% ../nbs/13_optimizers.ipynb #e0d1dabf
+# %% ../nbs/13_optimizers.ipynb #9ad35b3f
 def lr_scores(
     rows: pd.DataFrame, # of trials
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -431,7 +431,7 @@ def final_runs(
     lrs = {name: best_lr(means[name], CANDIDATES[name].lr) for name in plan.candidates}
     return run_all(study, "final", [(name, lrs[name], seed) for seed in range(plan.seeds) for name in plan.candidates])
 
-# %% ../nbs/13_optimizers.ipynb #29aa8daa
+# %% ../nbs/13_optimizers.ipynb #b95188c4
 def plot_lr_curves(
     trials: pd.DataFrame, # of `lr_trials`
     by: str = "f1_macro", # "f1_macro" or "accuracy"
@@ -452,7 +452,7 @@ def plot_lr_curves(
     fig.supylabel(f"validation {SCORES[by]}", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #a7dcb4f0
+# %% ../nbs/13_optimizers.ipynb #c246cd5c
 def holm(
     p: np.ndarray, # probabilities, (n,)
 ) -> np.ndarray: # corrected, (n,), in [0, 1]
@@ -479,7 +479,7 @@ def fair_table(
     if finals[f"test_{by}"].notna().any(): table["test"] = score_table(finals, by, "test").mean()
     return table
 
-# %% ../nbs/13_optimizers.ipynb #62705bd6
+# %% ../nbs/13_optimizers.ipynb #0fab3afd
 def plot_training_curves(
     rows: pd.DataFrame, # of `final_runs` or `as_the_course`
 ) -> np.ndarray: # of Axes
@@ -497,7 +497,7 @@ def plot_training_curves(
     fig.supylabel("validation macro F1", fontsize=10)
     return axes
 
-# %% ../nbs/13_optimizers.ipynb #0a14da51
+# %% ../nbs/13_optimizers.ipynb #cac2f0ff
 def save_picture(
     axes, # one of its Axes
     path: str | Path, # PNG file

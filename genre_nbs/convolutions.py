@@ -1,12 +1,12 @@
 """Two convolutions that train faster than `nn.Conv2d` on a CPU, each for one place in a network: the first layer of one that
-sees whole pictures of bytes, and a layer in front of max-pooling. Elsewhere they are `nn.Conv2d`. Neither pads."""
+sees whole pictures of bytes, and a layer in front of max-pooling. Elsewhere they are `nn.Conv2d`."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 PICTURES_AT_A_TIME = 4  # measured: small enough for the processor's cache, large enough for its matrix product
 PICTURES_IN_PATCHES = 64  # at once where nothing is learned, which saves memory
@@ -94,10 +94,11 @@ class SkipZeros(torch.autograd.Function):
     "A convolution whose way back skips the slopes that are zero."
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
-        "Answers, as `conv2d`."
+    def forward(ctx, x, weight, bias, padding):
+        "Answers, as `conv2d`; padding in places on every side."
         ctx.save_for_backward(x, weight)
-        return conv2d(x, weight, bias)
+        ctx.padding = padding
+        return conv2d(x, weight, bias, padding=padding)
 
     @staticmethod
     @once_differentiable
@@ -106,10 +107,12 @@ class SkipZeros(torch.autograd.Function):
         from .slopes import find_slopes  # numba takes a second to load: only training needs it
 
         x, weight = ctx.saved_tensors
-        (n, c, h, w), (out, _, k, _) = x.shape, weight.shape
+        (n, c, h, w), (out, _, k, _), side = x.shape, weight.shape, ctx.padding * x.shape[1]
         lines, rows = rows_last(x).view(n, h, w * c), weight.detach().permute(2, 0, 3, 1).reshape(k, -1)
+        if side:
+            lines = pad(lines, (side, side))  # find_slopes does without lines above and below
         threads = max(1, min(torch.get_num_threads(), n))
-        x_slopes = lines.new_empty(lines.shape if ctx.needs_input_grad[0] else (0, h, w * c))
+        x_slopes = lines.new_empty(lines.shape if ctx.needs_input_grad[0] else (0, *lines.shape[1:]))
         weight_slopes, bias_slopes = rows.new_zeros(threads, *rows.shape), rows.new_zeros(threads, out)
         pictures = zip(*(t.detach().tensor_split(threads) for t in (lines, rows_last(slopes), x_slopes)), strict=True)
         with ThreadPoolExecutor(threads) as pool:
@@ -119,29 +122,37 @@ class SkipZeros(torch.autograd.Function):
             ]
             for job in jobs:
                 job.result()
-        x_slopes = x_slopes.view(n, h, w, c).permute(0, 3, 1, 2) if len(x_slopes) else None
-        return x_slopes, weight_slopes.sum(0).view(k, out, k, c).permute(1, 3, 0, 2), bias_slopes.sum(0)
+        x_slopes = x_slopes.narrow(2, side, w * c).unflatten(2, (w, c)).permute(0, 3, 1, 2) if len(x_slopes) else None
+        return x_slopes, weight_slopes.sum(0).view(k, out, k, c).permute(1, 3, 0, 2), bias_slopes.sum(0), None
 
 
 class PrePoolConv2d(nn.Conv2d):
-    """`nn.Conv2d` (in_channels, out_channels, kernel_size) for a place in front of max-pooling.
+    """`nn.Conv2d` (in_channels, out_channels, kernel_size, padding=0) for a place in front of max-pooling.
 
     Pooling hands a slope to the largest of four answers alone, and ReLU to still fewer; this layer skips the zeros on the
     CPU. Elsewhere, and for other numbers than float32, it is `nn.Conv2d`. Slopes of slopes cannot be asked for. Raises
-    `ValueError` for a kernel size that is not one whole number.
+    `ValueError` for a kernel size or a padding that is not one whole number, or a padding as large as the kernel.
     """
 
     plain = False  # as above
 
-    def __init__(self, in_channels, out_channels, kernel_size):
-        if type(kernel_size) is not int:
-            raise ValueError(f"kernel_size must be one whole number, not {kernel_size!r}")
-        super().__init__(in_channels, out_channels, kernel_size)
-        self.kernel_size = kernel_size  # one number: the kernel is square
+    def __init__(self, in_channels, out_channels, kernel_size, padding=0):
+        for name, value in ("kernel_size", kernel_size), ("padding", padding):
+            if type(value) is not int:
+                raise ValueError(f"{name} must be one whole number, not {value!r}")
+        if not 0 <= padding < max(kernel_size, 1):
+            raise ValueError(f"padding must be in [0, kernel_size), not {padding}")
+        super().__init__(in_channels, out_channels, kernel_size, padding=padding)
+        self.kernel_size, self.padding = kernel_size, padding  # one number each: the kernel is square
 
     def forward(self, x):
-        "(n, in, h, w) -> (n, out, h - kernel_size + 1, w - kernel_size + 1)."
+        "(n, in, h, w) -> (n, out, h + 2 * padding - kernel_size + 1, w + 2 * padding - kernel_size + 1)."
         learns = torch.is_grad_enabled() and self.weight.requires_grad and not self.plain
         if not learns or x.device.type != "cpu" or x.dtype != torch.float32 or x.dim() != 4 or torch.is_autocast_enabled("cpu"):
             return super().forward(x)
-        return SkipZeros.apply(x, self.weight, self.bias)
+        return SkipZeros.apply(x, self.weight, self.bias, self.padding)
+
+    def extra_repr(self):
+        "Its arguments."
+        padding = f", padding={self.padding}" if self.padding else ""
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}{padding}"

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from .convolutions import PrePoolConv2d
 from .datasets import Representation
 from .evaluation import evaluate
 from .picture_cnn import random_stripes, random_tones
@@ -47,13 +48,14 @@ def mel_cnn(
     average: bool = False, # whether the last convolution is averaged over its places before the full layers
     dropout: float = 0.0, # share of numbers hidden before each full layer in a training step, in [0, 1)
 ) -> nn.Sequential: # (n, *shape) -> (n, n_genres) logits
-    "Padded convolutions, each with ReLU and 2 x 2 max-pooling, then full layers. Raises `ValueError` for windows too small to be halved so often."
+    "Padded convolutions, each with 2 x 2 max-pooling and ReLU, then full layers. Raises `ValueError` for windows too small to be halved so often."
     moments, bands = (size >> len(channels) for size in shape)
     if min(moments, bands) < 1: raise ValueError(f"a window of {shape[0]} x {shape[1]} cannot be halved {len(channels)} times")
     layers = [nn.Unflatten(1, (1, shape[0]))]
     for before, after in zip((1, *channels), channels):
-        layers += [nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2, bias=not normalize)]
-        layers += [nn.BatchNorm2d(after)] * normalize + [nn.ReLU(), nn.MaxPool2d(2)]
+        if normalize: layers += [nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2, bias=False), nn.BatchNorm2d(after)]
+        else: layers += [(nn.Conv2d if before == 1 else PrePoolConv2d)(before, after, kernel_size, padding=kernel_size // 2)]
+        layers += [nn.MaxPool2d(2), nn.ReLU()]
     layers += [nn.AdaptiveAvgPool2d(1)] * average + [nn.Flatten()]
     widths = (channels[-1] * (1 if average else moments * bands), *hidden, n_genres)
     for a, b in zip(widths, widths[1:]): layers += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(a, b), nn.ReLU()]

@@ -31,16 +31,19 @@ def add_product(total, line_step, slopes, table, place_step, run):
 def find_slopes(x, weight, slopes, x_slopes, weight_slopes, bias_slopes):
     """Adds the slopes of a convolution's weight and bias, and writes those of its input (where `x_slopes` is not empty).
 
-    x, x_slopes (n, h, w * c); weight, weight_slopes (k, out * k * c); slopes of the answers (n, rows, columns, out).
+    x, x_slopes (n, h, w * c), padded on the left and on the right alone; weight, weight_slopes (k, out * k * c); slopes of the
+    answers (n, rows, columns, out). Lines above and below x, of which there are rows + k - 1 - h, hold zeros: they are left out.
     """
     n, rows, columns, out = slopes.shape
-    k, run = len(weight), weight.shape[1] // out
+    k, run, above = len(weight), weight.shape[1] // out, (rows + len(weight) - 1 - x.shape[1]) // 2
     for i in range(n):
         if len(x_slopes):
             x_slopes[i] = 0
         for row in range(rows):
             for column in range(columns):
                 bias_slopes += slopes[i, row, column]
-            add_product(weight_slopes, run, slopes[i, row].T, x[i, row : row + k], run // k, run)
+            first, last = max(0, above - row), min(k, x.shape[1] + above - row)
+            here = slice(row + first - above, row + last - above)
+            add_product(weight_slopes[first:last], run, slopes[i, row].T, x[i, here], run // k, run)
             if len(x_slopes):
-                add_product(x_slopes[i, row : row + k], run // k, slopes[i, row], weight, run, run)
+                add_product(x_slopes[i, here], run // k, slopes[i, row], weight[first:last], run, run)

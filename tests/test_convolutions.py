@@ -86,9 +86,9 @@ def test_patches_are_not_held_where_they_are_too_large(monkeypatch):
 # --- the layer in front of pooling
 
 
-def two_layers(*arguments):
+def two_layers(in_channels, out_channels, size, padding=0):
     "The layer and PyTorch's own, with the same weights."
-    ours, usual = PrePoolConv2d(*arguments), nn.Conv2d(*arguments)
+    ours, usual = PrePoolConv2d(in_channels, out_channels, size, padding), nn.Conv2d(in_channels, out_channels, size, padding=padding)
     usual.load_state_dict(ours.state_dict())
     return ours, usual
 
@@ -103,14 +103,18 @@ def slopes_of(layer, x, pooled=True):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("n, shape, size", [(1, (1, 8, 9), 3), (5, (6, 15, 17), 3), (3, (16, 9, 8), 5), (2, (7, 6, 5), 1)])
+@pytest.mark.parametrize(
+    "n, shape, size, padding",
+    [(1, (1, 8, 9), 3, 0), (5, (6, 15, 17), 3, 0), (3, (16, 9, 8), 5, 0), (2, (7, 6, 5), 1, 0)]
+    + [(2, (3, 2, 16), 5, 2), (2, (4, 7, 6), 5, 1), (3, (2, 1, 2), 5, 4), (2, (3, 9, 9), 4, 2)],
+)
 @pytest.mark.parametrize("pooled", [True, False])
-def test_zeros_skipped_change_nothing(threads, n, shape, size, pooled):
+def test_zeros_skipped_change_nothing(threads, n, shape, size, padding, pooled):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         torch.manual_seed(0)
-        ours, usual = two_layers(shape[0], 8, size)
+        ours, usual = two_layers(shape[0], 8, size, padding)
         x = torch.randn(n, *shape)
         for y in (x, x.to(memory_format=torch.channels_last)):
             assert torch.allclose(ours(y), usual(y), atol=1e-6)
@@ -147,6 +151,18 @@ def test_no_pictures_give_slopes_of_zero():
 def test_only_square_kernels(size):
     with pytest.raises(ValueError, match="kernel_size"):
         PrePoolConv2d(3, 4, size)
+
+
+@pytest.mark.parametrize("padding", [(1, 1), 1.0, True, "same", -1, 3])
+def test_only_a_padding_smaller_than_the_kernel(padding):
+    with pytest.raises(ValueError, match="padding must be"):
+        PrePoolConv2d(3, 4, 3, padding)
+
+
+def test_padding_is_described_and_built_again():
+    layers = nn.Sequential(PrePoolConv2d(3, 4, 5, padding=2))
+    again = build_network(describe_network(layers))
+    assert again[0].padding == 2 and str(again) == str(layers) and "padding=2" in str(layers)
 
 
 def test_what_cannot_be_skipped_is_left_to_pytorch(monkeypatch):

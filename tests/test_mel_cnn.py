@@ -1,6 +1,7 @@
 "Mel windows: the network that bursts, the padded one, masks, and the recipes from the command line."
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.cli import app
+from genre_nbs.convolutions import PrePoolConv2d
 from genre_nbs.datasets import Examples
 from genre_nbs.mel_cnn import MEL, MEL_BEST, WINDOW, four_genres, mask_window, mel_cnn, mel_cnn_best, unpadded_cnn, windows_and_songs
 from genre_nbs.recipes import find_recipe
@@ -38,6 +40,32 @@ def test_sizes_are_those_of_the_course():
     assert parameters(mel_cnn_best((21, 128), 4)) < 170_000
     for network in (unpadded_cnn, mel_cnn, mel_cnn_best):
         assert network((21, 128), 3)(torch.randn(2, 21, 128)).shape == (2, 3)
+
+
+def as_the_course_had_it(network):
+    "The same layers with the same weights as PyTorch's own, ReLU in front of pooling."
+    layers = [*network]
+    for i, layer in enumerate(network):
+        if type(layer) is PrePoolConv2d:
+            layers[i] = torch.nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size, padding=layer.padding)
+            layers[i].load_state_dict(layer.state_dict())
+        if type(layer) is torch.nn.MaxPool2d:
+            layers[i : i + 2] = network[i + 1], layer
+    return torch.nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("optimizer, lr", [("SGD", 0.002), ("AdamW", 0.0003)])
+@pytest.mark.parametrize("network", [mel_cnn, mel_cnn_best])
+def test_training_is_that_of_the_course(network, optimizer, lr):
+    torch.manual_seed(0)
+    before = network((21, 128), 2, dropout=0.0)
+    ours, usual = deepcopy(before), as_the_course_had_it(deepcopy(before))
+    assert [type(layer) for layer in ours].count(PrePoolConv2d) == (3 if network is mel_cnn else 0)
+    tables = [fit(n, windows(), windows(20, seed=1), optimizer=optimizer, lr=lr, epochs=2, device="cpu").table for n in (ours, usual)]
+    np.testing.assert_allclose(*(table.drop(columns="seconds") for table in tables), rtol=1e-3)
+    for name, old in before.state_dict().items():
+        steps = [n.state_dict()[name] - old for n in (ours, usual)]
+        torch.testing.assert_close(*steps, rtol=0.02, atol=0.02 * float(steps[1].abs().max()))
 
 
 @pytest.mark.parametrize(("network", "shape"), [(unpadded_cnn, (16, 128)), (unpadded_cnn, (21, 15)), (mel_cnn, (15, 128)), (mel_cnn, (21, 8))])

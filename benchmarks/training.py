@@ -55,9 +55,18 @@ EXPERIMENTS = {
 }
 
 
+def usual_network(experiment):
+    "The network with PyTorch's own layers in their usual memory format."
+    model = experiment.network()
+    for layer in model:
+        if hasattr(layer, "plain"):
+            layer.plain = True
+    return model.to(memory_format=torch.contiguous_format)
+
+
 def usual_loop(experiment, examples, device):
     "What most tutorials write: a DataLoader, and loss.item() after each batch."
-    model = experiment.network().to(device)
+    model = usual_network(experiment).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
     loader = DataLoader(TensorDataset(torch.tensor(examples.x), torch.tensor(examples.y)), batch_size=16, shuffle=True)
     for _ in range(experiment.epochs):

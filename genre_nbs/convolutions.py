@@ -11,6 +11,7 @@ from torch.nn.functional import conv2d, pad
 PICTURES_AT_A_TIME = 4  # measured: small enough for the processor's cache, large enough for its matrix product
 PICTURES_IN_PATCHES = 64  # at once where nothing is learned, which saves memory
 LAID_OUT_BYTES = 2**31  # patches are held for a whole training run up to this size
+FEW_PRODUCTS = 200_000_000  # measured: below that, PyTorch's own threads get in the way of ours, and cost more than zeros save
 
 
 def rows_last(x):
@@ -130,7 +131,8 @@ class PrePoolConv2d(nn.Conv2d):
     """`nn.Conv2d` (in_channels, out_channels, kernel_size, padding=0) for a place in front of max-pooling.
 
     Pooling hands a slope to the largest of four answers alone, and ReLU to still fewer; this layer skips the zeros on the
-    CPU. Elsewhere, and for other numbers than float32, it is `nn.Conv2d`. Slopes of slopes cannot be asked for. Raises
+    CPU. Elsewhere, for other numbers than float32, and for little work where PyTorch has several threads, it is `nn.Conv2d`.
+    Slopes of slopes cannot be asked for. Raises
     `ValueError` for a kernel size or a padding that is not one whole number, or a padding as large as the kernel.
     """
 
@@ -149,6 +151,8 @@ class PrePoolConv2d(nn.Conv2d):
         "(n, in, h, w) -> (n, out, h + 2 * padding - kernel_size + 1, w + 2 * padding - kernel_size + 1)."
         learns = torch.is_grad_enabled() and self.weight.requires_grad and not self.plain
         if not learns or x.device.type != "cpu" or x.dtype != torch.float32 or x.dim() != 4 or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        if torch.get_num_threads() > 1 and x.numel() * self.out_channels * self.kernel_size**2 < FEW_PRODUCTS:
             return super().forward(x)
         return SkipZeros.apply(x, self.weight, self.bias, self.padding)
 

@@ -86,6 +86,25 @@ def test_patches_are_not_held_where_they_are_too_large(monkeypatch):
 # --- the layer in front of pooling
 
 
+@pytest.fixture(autouse=True)
+def own_road(monkeypatch):
+    "Little work is done by ours, too."
+    monkeypatch.setattr(convolutions, "FEW_PRODUCTS", 0)
+
+
+@pytest.mark.parametrize(
+    "threads, limit, own", [(1, 10**9, True), (2, 10**9, False), (2, 2 * 3 * 8 * 8 * 4 * 9, True), (2, 2 * 3 * 8 * 8 * 4 * 9 + 1, False)]
+)
+def test_little_work_of_several_threads_is_left_to_pytorch(monkeypatch, threads, limit, own):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(convolutions, "FEW_PRODUCTS", limit)
+    torch.set_num_threads(threads)
+    try:
+        assert (type(PrePoolConv2d(3, 4, 3)(torch.randn(2, 3, 8, 8)).grad_fn).__name__ == "SkipZerosBackward") == own
+    finally:
+        torch.set_num_threads(before)
+
+
 def two_layers(in_channels, out_channels, size, padding=0):
     "The layer and PyTorch's own, with the same weights."
     ours, usual = PrePoolConv2d(in_channels, out_channels, size, padding), nn.Conv2d(in_channels, out_channels, size, padding=padding)

@@ -132,8 +132,8 @@ class PrePoolConv2d(nn.Conv2d):
 
     Pooling hands a slope to the largest of four answers alone, and ReLU to still fewer; this layer skips the zeros on the
     CPU. Elsewhere, for other numbers than float32, and for little work where PyTorch has several threads, it is `nn.Conv2d`.
-    Slopes of slopes cannot be asked for. Raises
-    `ValueError` for a kernel size or a padding that is not one whole number, or a padding as large as the kernel.
+    Slopes of slopes cannot be asked for. Raises `ValueError` for a kernel size or a padding that is not one whole number, and
+    for a padding as large as the kernel.
     """
 
     plain = False  # as above

@@ -54,7 +54,7 @@ def mel_cnn(
     layers = [nn.Unflatten(1, (1, shape[0]))]
     for before, after in zip((1, *channels), channels):
         if normalize: layers += [nn.Conv2d(before, after, kernel_size, padding=kernel_size // 2, bias=False), nn.BatchNorm2d(after)]
-        else: layers += [(nn.Conv2d if before == 1 else PrePoolConv2d)(before, after, kernel_size, padding=kernel_size // 2)]
+        else: layers += [(nn.Conv2d if before == 1 else PrePoolConv2d)(before, after, kernel_size, padding=kernel_size // 2)] # one channel: too little to skip
         layers += [nn.MaxPool2d(2), nn.ReLU()]
     layers += [nn.AdaptiveAvgPool2d(1)] * average + [nn.Flatten()]
     widths = (channels[-1] * (1 if average else moments * bands), *hidden, n_genres)

@@ -115,14 +115,17 @@ class SkipZeros(torch.autograd.Function):
         threads = max(1, min(torch.get_num_threads(), n))
         x_slopes = lines.new_empty(lines.shape if ctx.needs_input_grad[0] else (0, *lines.shape[1:]))
         weight_slopes, bias_slopes = rows.new_zeros(threads, *rows.shape), rows.new_zeros(threads, out)
-        pictures = zip(*(t.detach().tensor_split(threads) for t in (lines, rows_last(slopes), x_slopes)), strict=True)
-        with ThreadPoolExecutor(threads) as pool:
-            jobs = [
-                pool.submit(find_slopes, *(t.numpy() for t in (p, rows, s, q, weight_slopes[i], bias_slopes[i])))
-                for i, (p, s, q) in enumerate(pictures)
-            ]
-            for job in jobs:
-                job.result()
+        parts = [t.detach().tensor_split(threads) for t in (lines, rows_last(slopes), x_slopes)]
+
+        def work(i):
+            (p, s, q), (ws, bs) = (part[i].numpy() for part in parts), (t[i].numpy() for t in (weight_slopes, bias_slopes))
+            find_slopes(p, rows.numpy(), s, q, ws, bs)
+
+        with ThreadPoolExecutor(threads) as pool:  # the first share is this thread's own: with one thread, none is started
+            others = [pool.submit(work, i) for i in range(1, threads)]
+            work(0)
+            for other in others:
+                other.result()
         x_slopes = x_slopes.narrow(2, side, w * c).unflatten(2, (w, c)).permute(0, 3, 1, 2) if len(x_slopes) else None
         return x_slopes, weight_slopes.sum(0).view(k, out, k, c).permute(1, 3, 0, 2), bias_slopes.sum(0), None
 

@@ -1,5 +1,6 @@
 "The two convolutions: answers and slopes are those of `nn.Conv2d`, on every road that they take."
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -119,6 +120,19 @@ def slopes_of(layer, x, pooled=True):
     out = relu(max_pool2d(out, 2)) if pooled else out
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
     return torch.autograd.grad(out, (x, layer.weight, layer.bias), weights)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_thread_needs_no_other(monkeypatch, threads):
+    ours, _ = two_layers(3, 4, 3)
+    before, started, start = torch.get_num_threads(), [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread)))
+    torch.set_num_threads(threads)
+    try:
+        slopes_of(ours, torch.randn(4, 3, 8, 8))
+    finally:
+        torch.set_num_threads(before)
+    assert len(started) == threads - 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -291,9 +291,9 @@ def done_rows(
     stage: str, # "course", "trial" or "final"
     runs: list, # (candidate, lr, seed)
 ) -> pd.DataFrame: # those of them that are in the table
-    "The runs of a study that have been done."
+    "The runs of a study that have been done, for this stage or for another one that asked for the very same run."
     rows = read_rows(study.table)
-    rows = rows[(rows.settings == study.checksums[stage]) & (rows.stage == stage)].drop_duplicates(["candidate", "lr", "seed"])
+    rows = rows[rows.settings == study.checksums[stage]].drop_duplicates(["candidate", "lr", "seed"])
     return rows[pd.MultiIndex.from_frame(rows[["candidate", "lr", "seed"]]).isin(runs)].reset_index(drop=True)
 
 

@@ -36,6 +36,7 @@ from genre_nbs.optimizers import (
     final_runs,
     holm,
     lr_grid,
+    lr_scores,
     lr_trials,
     mean_intervals,
     mend,
@@ -143,6 +144,17 @@ def test_what_is_done_is_not_done_again(study, monkeypatch):
     np.testing.assert_allclose(score_table(again), score_table(first), atol=0.04)  # alone or in a stack: to rounding, a song at most
     as_the_course(replace(study, plan=replace(SMALL, seeds=3)))
     assert [(job.candidate, job.seeds) for job in done[4:]] == [("SGD", (2,)), ("Adam", (2,))]
+
+
+def test_a_final_run_that_the_course_asked_for_too_is_trained_once(study, monkeypatch):
+    trials, done = lr_trials(study), count_jobs(monkeypatch)
+    lr = best_lr(lr_scores(trials)["Adam"], CANDIDATES["Adam"].lr)
+    course = as_the_course(replace(study, plan=replace(SMALL, lr=lr, candidates=("Adam",))))
+    finals = final_runs(study, trials)
+    assert [(job.stage, job.candidate) for job in done] == [("course", "Adam"), ("final", "SGD")]
+    assert score_table(finals).Adam.tolist() == score_table(course).Adam.tolist()
+    judged = final_runs(replace(study, test=examples(30, 2)), trials)  # test songs ask for runs of their own
+    assert judged.test_accuracy.notna().all() and [job.candidate for job in done[2:]] == ["SGD", "Adam"]
 
 
 @pytest.mark.parametrize(

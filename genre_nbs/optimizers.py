@@ -51,6 +51,11 @@ class Candidate:
         "Read off the optimizer itself."
         return inspect.signature(OPTIMIZERS[self.optimizer]).parameters["lr"].default
 
+    @property
+    def text(self) -> str: # such as 'SGD {"momentum": 0.9}'
+        "How the optimizer stands in a table of runs."
+        return f"{self.optimizer} {json.dumps(self.options, sort_keys=True)}"
+
 
 CANDIDATES = {name: Candidate(name) for name in ELEVEN}
 CANDIDATES["SGD with momentum"] = Candidate("SGD", {"momentum": 0.9, "nesterov": True})
@@ -102,7 +107,7 @@ def best_lr(
     return float(min(best, key=lambda lr: abs(np.log(lr / default))))
 
 # %% ../nbs/13_optimizers.ipynb #d4b82000
-COLUMNS = {"settings": str, "stage": str, "candidate": str, "lr": float, "seed": int, "epochs": int, "best_epoch": int,
+COLUMNS = {"settings": str, "stage": str, "candidate": str, "optimizer": str, "lr": float, "seed": int, "epochs": int, "best_epoch": int,
            "valid_f1_macro": float, "valid_accuracy": float, "test_f1_macro": float, "test_accuracy": float, "diverged_at": float,
            "reason": str, "seconds": float, "threads": int, "device": str, "torch": str, "train_loss": str, "valid_curve": str}
 HEADER = ",".join(COLUMNS) + "\n"
@@ -145,7 +150,8 @@ def read_rows(
 class Job:
     "Runs that differ in nothing but the seed."
     stage: str # "course", "trial" or "final"
-    candidate: str # a key of `CANDIDATES`
+    name: str # of the candidate, as in the table
+    candidate: Candidate # the optimizer and its options
     lr: float # learning rate
     seeds: tuple # of first weights, order, dropout and augmentation
 
@@ -177,9 +183,8 @@ def train_job(
     job: Job, # what to train
 ) -> tuple: # (networks, a History for each)
     "The networks of a job, trained with the recipe's settings and the job's optimizer."
-    candidate = CANDIDATES[job.candidate]
     networks = [new_network(study.recipe, study.train, seed) for seed in job.seeds]
-    settings = study.recipe.settings | {"optimizer": candidate.optimizer, "lr": job.lr, "optimizer_options": candidate.options,
+    settings = study.recipe.settings | {"optimizer": job.candidate.optimizer, "lr": job.lr, "optimizer_options": job.candidate.options,
                                         "epochs": study.epochs, "device": study.device}
     if len(job.seeds) > 1: return networks, fit_many(networks, study.train, study.valid, list(job.seeds), **settings)
     return networks, [fit(networks[0], study.train, study.valid, seed=job.seeds[0], **settings)]
@@ -207,8 +212,8 @@ def carry_out(
 ) -> list: # a row for each seed
     "Trains a job. What goes wrong with the optimizer becomes the reason in its rows."
     with DICE, torch_threads(study.threads):
-        about = {"settings": study.checksums[job.stage], "stage": job.stage, "candidate": job.candidate, "lr": job.lr, "epochs": study.epochs, "best_epoch": 0,
-                 "threads": torch.get_num_threads(), "device": pick_device(study.device).type, "torch": torch.__version__}
+        about = {"settings": study.checksums[job.stage], "stage": job.stage, "candidate": job.name, "optimizer": job.candidate.text, "lr": job.lr, "epochs": study.epochs,
+                 "best_epoch": 0, "threads": torch.get_num_threads(), "device": pick_device(study.device).type, "torch": torch.__version__}
         try:
             results = [result_row(*pair, study.test if job.stage == "final" else None) for pair in zip(*train_job(study, job), strict=True)]
         except (ValueError, ArithmeticError, RuntimeError) as error:
@@ -267,10 +272,10 @@ def as_jobs(
 ) -> list: # of `Job`; several seeds together where they can be stacked, in the order of `runs` otherwise
     "The runs as jobs."
     network, together = new_network(study.recipe, study.train), {}
-    for candidate, lr, seed in runs:
-        key = (candidate, lr, None if can_stack(network, CANDIDATES[candidate]) else seed)
+    for name, lr, seed in runs:
+        key = (name, lr, None if can_stack(network, CANDIDATES[name]) else seed)
         together.setdefault(key, []).append(seed)
-    return [Job(stage, candidate, lr, tuple(seeds)) for (candidate, lr, _), seeds in together.items()]
+    return [Job(stage, name, CANDIDATES[name], lr, tuple(seeds)) for (name, lr, _), seeds in together.items()]
 
 
 def results_of(
@@ -293,8 +298,10 @@ def done_rows(
 ) -> pd.DataFrame: # those of them that are in the table
     "The runs of a study that have been done, for this stage or for another one that asked for the very same run."
     rows = read_rows(study.table)
-    rows = rows[rows.settings == study.checksums[stage]].drop_duplicates(["candidate", "lr", "seed"])
-    return rows[pd.MultiIndex.from_frame(rows[["candidate", "lr", "seed"]]).isin(runs)].reset_index(drop=True)
+    keys = ["candidate", "optimizer", "lr", "seed"]
+    rows = rows[rows.settings == study.checksums[stage]].drop_duplicates(keys)
+    wanted = [(name, CANDIDATES[name].text, lr, seed) for name, lr, seed in runs]
+    return rows[pd.MultiIndex.from_frame(rows[keys]).isin(wanted)].reset_index(drop=True)
 
 
 def run_all(

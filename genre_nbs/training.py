@@ -109,14 +109,17 @@ ELEVEN = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RA
 # %% ../nbs/07_training.ipynb #f63ffa8b
 def orthogonalized(
     update: torch.Tensor, # (rows, columns)
-) -> torch.Tensor: # the same shape, with singular values of about 1
-    "Newton-Schulz iteration: five steps with Jordan's coefficients, in the numbers' own precision (PyTorch's `Muon` takes bfloat16, which is slow on most CPUs)."
-    x = update.T if len(update) > update.shape[1] else update
+    dtype: str | None = None, # what to compute in, such as "bfloat16"; None: the numbers' own type
+) -> torch.Tensor: # the same shape and type, with singular values of about 1
+    "Newton-Schulz iteration: five steps with Jordan's coefficients."
+    tall = len(update) > update.shape[1]
+    x = update.to(getattr(torch, dtype) if dtype else update.dtype)
+    x = x.T if tall else x
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(5):
         a = x @ x.T
-        x = 3.4445 * x + (2.0315 * a @ a - 4.7750 * a) @ x
-    return x.T if len(update) > update.shape[1] else x
+        x = torch.addmm(x, torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x.T if tall else x).to(update.dtype)
 
 # %% ../nbs/07_training.ipynb #718e310f
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -127,8 +130,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
         lr: float = 1e-3, # for both; Muon's steps are made as large as AdamW's usually are (Liu and others 2025)
         weight_decay: float = 0.01, # for both
         momentum: float = 0.95, # of Muon, in [0, 1)
+        ns_dtype: str | None = None, # of Muon's Newton-Schulz iteration: "bfloat16", as in PyTorch's `Muon`, fast where the hardware knows it; None: the weights' own type
     ):
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "ns_dtype": ns_dtype})
+        if ns_dtype not in (None, "bfloat16"): raise ValueError(f"ns_dtype must be None or 'bfloat16', not {ns_dtype!r}")
         if not 0 <= momentum < 1: raise ValueError(f"momentum must be in [0, 1), not {momentum}")
         all_of_them = self.param_groups[0]["params"]
         self.hidden = [p for p in all_of_them if p.dim() > 1][1:-1]
@@ -142,10 +147,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for p in self.hidden:
             if p.grad is not None: self.muon_step(p, **self.param_groups[0])
 
-    def muon_step(self, p, lr, weight_decay, momentum, **others):
+    def muon_step(self, p, lr, weight_decay, momentum, ns_dtype=None, **others):
         "One step of one matrix, with Nesterov's momentum."
-        memory = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)).lerp_(p.grad, 1 - momentum)
-        update = orthogonalized(p.grad.lerp(memory, momentum).flatten(1))
+        if p not in self.state: self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        memory = self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+        update = orthogonalized(p.grad.lerp(memory, momentum).flatten(1), ns_dtype)
         p.mul_(1 - lr * weight_decay).add_(update.reshape(p.shape), alpha=-0.2 * lr * max(update.shape)**0.5)
 
 # %% ../nbs/07_training.ipynb #df6e856a

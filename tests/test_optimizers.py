@@ -21,6 +21,7 @@ from genre_nbs.optimizers import (
     CANDIDATES,
     COLUMNS,
     HEADER,
+    Candidate,
     Job,
     Plan,
     Study,
@@ -68,6 +69,10 @@ def study(tmp_path):
     return Study(RECIPE, examples(), examples(30, 1), tmp_path / "out" / "runs.csv", plan=SMALL)
 
 
+def job_of(stage, name, lr, seeds):
+    return Job(stage, name, CANDIDATES[name], lr, seeds)
+
+
 def row(candidate="Adam", lr=0.002, seed=0, f1=0.5, **more):
     return {"candidate": candidate, "lr": lr, "seed": seed, "valid_f1_macro": f1, "diverged_at": np.nan, "reason": "", **more}
 
@@ -85,6 +90,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
         "settings": "123456789012e456",  # no number
         "stage": "trial",
         "candidate": "SGD with momentum",
+        "optimizer": CANDIDATES["SGD with momentum"].text,
         "lr": lr,
         "seed": 7,
         "epochs": 2,
@@ -96,6 +102,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     append_rows(tmp_path / "runs.csv", [written])
     rows = read_rows(tmp_path / "runs.csv")
     assert len(rows) == 3 and rows.lr.tolist() == [lr] * 3 and rows.settings[2] == "123456789012e456"
+    assert rows.optimizer[0] == 'SGD {"momentum": 0.9, "nesterov": true}'
     assert rows.reason[0] == 'lr "1e9", too large' and rows.seed[0] == 7 and np.isnan(rows.diverged_at[0])
 
 
@@ -136,14 +143,14 @@ def count_jobs(monkeypatch):
 def test_what_is_done_is_not_done_again(study, monkeypatch):
     done = count_jobs(monkeypatch)
     first = as_the_course(study)
-    assert [job.candidate for job in done] == ["SGD", "Adam"] and len(first) == 4
+    assert [job.name for job in done] == ["SGD", "Adam"] and len(first) == 4
     lines = study.table.read_text().splitlines(keepends=True)
     study.table.write_text("".join(lines[:2]) + lines[2][:40])  # one run of four, and a half
     again = as_the_course(study)
-    assert {(job.candidate, job.seeds) for job in done[2:]} == {("SGD", (1,)), ("Adam", (0, 1))}
+    assert {(job.name, job.seeds) for job in done[2:]} == {("SGD", (1,)), ("Adam", (0, 1))}
     np.testing.assert_allclose(score_table(again), score_table(first), atol=0.04)  # alone or in a stack: to rounding, a song at most
     as_the_course(replace(study, plan=replace(SMALL, seeds=3)))
-    assert [(job.candidate, job.seeds) for job in done[4:]] == [("SGD", (2,)), ("Adam", (2,))]
+    assert [(job.name, job.seeds) for job in done[4:]] == [("SGD", (2,)), ("Adam", (2,))]
 
 
 def test_a_final_run_that_the_course_asked_for_too_is_trained_once(study, monkeypatch):
@@ -151,10 +158,21 @@ def test_a_final_run_that_the_course_asked_for_too_is_trained_once(study, monkey
     lr = best_lr(lr_scores(trials)["Adam"], CANDIDATES["Adam"].lr)
     course = as_the_course(replace(study, plan=replace(SMALL, lr=lr, candidates=("Adam",))))
     finals = final_runs(study, trials)
-    assert [(job.stage, job.candidate) for job in done] == [("course", "Adam"), ("final", "SGD")]
+    assert [(job.stage, job.name) for job in done] == [("course", "Adam"), ("final", "SGD")]
     assert score_table(finals).Adam.tolist() == score_table(course).Adam.tolist()
     judged = final_runs(replace(study, test=examples(30, 2)), trials)  # test songs ask for runs of their own
-    assert judged.test_accuracy.notna().all() and [job.candidate for job in done[2:]] == ["SGD", "Adam"]
+    assert judged.test_accuracy.notna().all() and [job.name for job in done[2:]] == ["SGD", "Adam"]
+
+
+def test_a_candidate_of_ones_own_runs_in_several_processes_and_anew_with_other_options(study, monkeypatch):
+    plan, rows = {"seeds": 1, "trials": 1, "widen": 0, "epochs": 8}, []
+    study = replace(study, jobs=2)
+    for momentum in (0.1, 0.99, 0.1):
+        monkeypatch.setitem(CANDIDATES, "mine", Candidate("Muon", {"momentum": momentum}))
+        rows.append(as_the_course(replace(study, plan=Plan(**plan, candidates=("mine", "Adam")))))
+    losses = [found[found.candidate == "mine"].train_loss.item() for found in rows]
+    assert losses[0] == losses[2] != losses[1] and len(read_rows(study.table)) == 3
+    assert set(rows[1].optimizer) == {'Muon {"momentum": 0.99}', "Adam {}"}
 
 
 @pytest.mark.parametrize(
@@ -228,7 +246,7 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
 
     monkeypatch.setattr(optimizers, "train_job", train_job)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda seed: carry_out(study, Job("course", "SGD", 0.1, ())), range(3)))
+        list(pool.map(lambda seed: carry_out(study, job_of("course", "SGD", 0.1, ())), range(3)))
     assert most == [1, 1, 1]
 
 
@@ -236,7 +254,7 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
 
 
 def test_a_run_is_what_fit_gives_alone(study):
-    (found,) = carry_out(study, Job("course", "SGD with momentum", 0.05, (3,)))
+    (found,) = carry_out(study, job_of("course", "SGD with momentum", 0.05, (3,)))
     model = new_network(RECIPE, study.train, 3)
     history = fit(model, study.train, study.valid, optimizer="SGD", lr=0.05, optimizer_options={"momentum": 0.9, "nesterov": True}, epochs=2, seed=3)
     kept = history.table.loc[history.best_epoch - 1]
@@ -245,8 +263,8 @@ def test_a_run_is_what_fit_gives_alone(study):
 
 
 def test_all_optimizers_begin_with_the_same_weights_and_batches(study):
-    frozen = [carry_out(study, Job("course", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
-    assert len(set(frozen)) == 1 and frozen[0] != carry_out(study, Job("course", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
+    frozen = [carry_out(study, job_of("course", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
+    assert len(set(frozen)) == 1 and frozen[0] != carry_out(study, job_of("course", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
 
 
 def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone():
@@ -257,7 +275,7 @@ def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone
 
 def test_lone_runs_go_seed_by_seed(study):
     runs = [(name, 0.002, seed) for seed in range(2) for name in ("Muon", "Adafactor", "Adam")]
-    order = [(job.candidate, job.seeds) for job in as_jobs(study, "course", runs)]
+    order = [(job.name, job.seeds) for job in as_jobs(study, "course", runs)]
     assert order == [("Muon", (0,)), ("Adafactor", (0,)), ("Adam", (0, 1)), ("Muon", (1,)), ("Adafactor", (1,))]
 
 
@@ -280,7 +298,7 @@ def test_the_callers_threads_are_given_back(study):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        (found,) = carry_out(replace(study, jobs=2), Job("course", "SGD", 0.1, (0,)))
+        (found,) = carry_out(replace(study, jobs=2), job_of("course", "SGD", 0.1, (0,)))
         assert found["threads"] == 1 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -320,8 +338,9 @@ def test_of_equal_learning_rates_the_one_closest_to_the_default_is_chosen():
 
 def fake_scores(monkeypatch, score):
     def carry(study, job):
-        about = {"settings": study.checksums[job.stage], "stage": job.stage, "candidate": job.candidate, "lr": job.lr, "epochs": 2, "best_epoch": 1, "threads": 1}
-        return [about | {"seed": seed, "valid_f1_macro": score(job.candidate, job.lr)} for seed in job.seeds]
+        about = {"settings": study.checksums[job.stage], "stage": job.stage, "candidate": job.name, "optimizer": job.candidate.text, "lr": job.lr}
+        about |= {"epochs": 2, "best_epoch": 1, "threads": 1}
+        return [about | {"seed": seed, "valid_f1_macro": score(job.name, job.lr)} for seed in job.seeds]
 
     monkeypatch.setattr(optimizers, "carry_out", carry)
 
@@ -362,7 +381,7 @@ def test_test_songs_are_judged_by_final_runs_only_and_close_the_trials(study):
 
 
 def test_the_test_score_is_that_of_the_kept_weights(study):
-    found = carry_out(replace(study, test=study.valid), Job("final", "Adam", 0.01, (0,)))[0]
+    found = carry_out(replace(study, test=study.valid), job_of("final", "Adam", 0.01, (0,)))[0]
     assert found["test_f1_macro"] == pytest.approx(found["valid_f1_macro"], abs=1e-6)
     assert found["test_accuracy"] == pytest.approx(found["valid_accuracy"], abs=1e-6)
 

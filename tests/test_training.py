@@ -466,11 +466,12 @@ def test_options_reach_the_optimizer():
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this PyTorch has no Muon to compare with")
 @pytest.mark.parametrize("shape", [(8, 16), (16, 8), (6, 4, 3, 3), (12, 1, 2, 2)])
-def test_muon_steps_as_pytorchs_does_to_the_rounding_of_its_bfloat16(shape):
+@pytest.mark.parametrize("ns_dtype, within", [(None, 0.03), ("bfloat16", 1e-6)])
+def test_muon_steps_as_pytorchs_does_which_computes_in_bfloat16(shape, ns_dtype, within):
     torch.manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(s)) for s in ((3, 3), shape, (4,), (3, 3))]
     theirs = torch.nn.Parameter(ours[1].detach().flatten(1).clone())
-    before, step = theirs.detach().clone(), MuonWithAdamW(ours, lr=0.01, weight_decay=0.1, momentum=0.9)
+    before, step = theirs.detach().clone(), MuonWithAdamW(ours, lr=0.01, weight_decay=0.1, momentum=0.9, ns_dtype=ns_dtype)
     reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         for p in ours:
@@ -479,7 +480,7 @@ def test_muon_steps_as_pytorchs_does_to_the_rounding_of_its_bfloat16(shape):
         step.step()
         reference.step()
     moved, expected = ours[1].detach().flatten(1) - before, theirs.detach() - before
-    assert (moved - expected).norm() < 0.03 * expected.norm()
+    assert (moved - expected).norm() < within * expected.norm()
 
 
 def test_muons_partner_is_adamw_for_the_first_and_the_last_matrix_and_for_all_that_is_none():
@@ -493,9 +494,10 @@ def test_muons_partner_is_adamw_for_the_first_and_the_last_matrix_and_for_all_th
     assert [torch.equal(p, q) for p, q in zip(ours, theirs, strict=True)] == [True, False, True, True]
 
 
-def test_muon_refuses_a_momentum_that_grows():
-    with pytest.raises(ValueError, match="momentum must be in"):
-        make_optimizer(network(), "Muon", options={"momentum": 1.0})
+@pytest.mark.parametrize("options, said", [({"momentum": 1.0}, "momentum must be in"), ({"ns_dtype": "int8"}, "ns_dtype must be None or 'bfloat16'")])
+def test_muon_refuses_a_momentum_that_grows_and_a_type_that_cannot_be(options, said):
+    with pytest.raises(ValueError, match=said):
+        make_optimizer(network(), "Muon", options=options)
 
 
 # --- stacks

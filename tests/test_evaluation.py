@@ -265,8 +265,15 @@ def test_mcnemar_known_values():
 
 def test_sign_flips_agree_with_mcnemar_where_songs_are_single():
     difference = np.array([1] * 9 + [-1] + [0] * 50)
-    assert sign_flip_test(difference, n_flips=40_000) == pytest.approx(mcnemar_exact(1, 9), abs=0.004)
+    assert sign_flip_test(difference) == pytest.approx(mcnemar_exact(1, 9), abs=1e-12)  # all 1,024 ways
+    assert sign_flip_test(difference, n_flips=1000) == pytest.approx(mcnemar_exact(1, 9), abs=0.02)  # at random
     assert sign_flip_test([0, 0]) == 1
+
+
+def test_sign_flips_count_what_is_equal_but_for_rounding():
+    gains = np.random.default_rng(4).uniform(0.01, 0.02, (200, 10))  # always ahead: 2 of the 1,024 ways lie as far out
+    assert {sign_flip_test(g) for g in gains} == {2 / 2**10}
+    assert sign_flip_test(gains[0], n_flips=1000) < 0.02
 
 
 def test_compare_models():

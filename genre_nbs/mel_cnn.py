@@ -49,7 +49,7 @@ def mel_cnn(
     dropout: float = 0.0, # share of numbers hidden before each full layer in a training step, in [0, 1)
 ) -> nn.Sequential: # (n, *shape) -> (n, n_genres) logits
     "Padded convolutions, each with 2 x 2 max-pooling and ReLU, then full layers. Raises `ValueError` for windows too small to be halved so often."
-    moments, bands = (size >> len(channels) for size in shape)
+    moments, bands = (size // 2**len(channels) for size in shape)
     if min(moments, bands) < 1: raise ValueError(f"a window of {shape[0]} x {shape[1]} cannot be halved {len(channels)} times")
     layers = [nn.Unflatten(1, (1, shape[0]))]
     for before, after in zip((1, *channels), channels):
@@ -59,7 +59,7 @@ def mel_cnn(
     layers += [nn.AdaptiveAvgPool2d(1)] * average + [nn.Flatten()]
     widths = (channels[-1] * (1 if average else moments * bands), *hidden, n_genres)
     for a, b in zip(widths, widths[1:]): layers += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)
+    return nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last) # the order in memory, for speed alone
 
 # %% ../nbs/12_mel_cnn.ipynb #06d87b68
 MEL = Recipe("mel", WINDOW, mel_cnn, optimizer="SGD", lr=0.002, epochs=30, batch_size=16, standardize=False)

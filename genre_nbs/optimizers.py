@@ -455,7 +455,7 @@ def plot_lr_curves(
     "Score against learning rate, a panel for each optimizer: its default dashed, its choice marked."
     means = lr_scores(trials, by)
     names = [name for name in CANDIDATES if name in means]
-    fig, axes = plt.subplots(-(-len(names) // 5), min(5, len(names)), figsize=(11, 1.9 * -(-len(names) // 5) + 0.4), dpi=80, sharey=True, layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(-(-len(names) // 5), min(5, len(names)), figsize=(11, 1.9 * -(-len(names) // 5) + 0.4), dpi=70, sharey=True, layout="constrained", squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
         default = CANDIDATES[name].lr
         ax.semilogx(means[name], "o-", color="#0072B2", ms=4)
@@ -503,7 +503,7 @@ def plot_training_curves(
     "Validation macro F1 after each epoch, a panel for each optimizer, a line for each seed."
     names = [name for name in CANDIDATES if name in set(rows.candidate)]
     height = -(-len(names) // 5)
-    fig, axes = plt.subplots(height, min(5, len(names)), figsize=(11, 1.9 * height + 0.4), dpi=80, sharex=True, sharey=True, layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(height, min(5, len(names)), figsize=(11, 1.9 * height + 0.4), dpi=70, sharex=True, sharey=True, layout="constrained", squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
         for curve in rows[rows.candidate == name].valid_curve:
             values = np.array(curve.split(), float)

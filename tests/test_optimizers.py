@@ -271,6 +271,8 @@ def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone
     dense, pictures = network((5,), 3), nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
     assert can_stack(dense, CANDIDATES["Adam"]) and can_stack(dense, CANDIDATES["SGD with momentum"])
     assert not can_stack(dense, CANDIDATES["Muon"]) and not can_stack(pictures, CANDIDATES["Adam"])
+    assert can_stack(pictures, CANDIDATES["Adam"], "cuda") and not can_stack(pictures, CANDIDATES["Muon"], "cuda")
+    assert not can_stack(nn.Sequential(nn.BatchNorm1d(5), *dense), CANDIDATES["Adam"], "cuda") and not can_stack(dense, CANDIDATES["Adam"], "mps")
 
 
 def test_lone_runs_go_seed_by_seed(study):

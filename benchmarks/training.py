@@ -12,7 +12,7 @@ import argparse
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ EXPERIMENTS = {
     "mlp": Experiment(MLP_COURSE, (26,), 3200, 30, 10),
     "mel": Experiment(MEL, (21, 128), 640, 2, 4),
 }
+ON_GPU = {"epochs": 30, "many": 10}  # so short a run as on a CPU would measure the start alone
 
 
 def usual_network(experiment):
@@ -97,6 +98,9 @@ def measure(experiment, repeats, device):
         ],
         f"{experiment.many} networks, `fit_many`": lambda: fit_many([experiment.network(seed) for seed in many], examples, **settings),
     }
+    if device.type == "cuda":
+        ways["one network, `fit` without CUDA graph"] = lambda: fit(experiment.network(), examples, cuda_graph=False, **settings)
+        ways["one network, `fit` on this machine's CPU"] = lambda: fit(experiment.network(), examples, **settings | {"device": "cpu"})
     fit(experiment.network(), examples, **settings | {"epochs": 1})
     times = {name: [] for name in ways}
     for repeat in range(repeats):
@@ -126,9 +130,11 @@ def main():
     torch.set_num_threads(options.threads)
     experiment, device = EXPERIMENTS[options.network], pick_device(options.device)
     on_gpu = device.type == "cuda"
-    machine = (
-        torch.cuda.get_device_name(device) if on_gpu else f"{os.cpu_count()}-core {platform.machine()} machine, threads: {options.threads}"
-    )
+    if on_gpu:
+        experiment = replace(experiment, **ON_GPU)
+    machine = f"{os.cpu_count()}-core {platform.machine()} machine, threads: {options.threads}"
+    if on_gpu:
+        machine = f"{torch.cuda.get_device_name(device)} in a {machine}"
     text = table(measure(experiment, options.repeats, device), experiment, machine)
     print(text)
     if options.write:

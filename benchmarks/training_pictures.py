@@ -112,7 +112,7 @@ def table(times, decode, n, device):
         rows.append(
             f"| {name} | {usual:.1f} s ({usual_work:.1f}) | {ours:.2f} s ({work:.1f}) | {usual / ours:.1f} | {usual_work / work:.1f} |"
         )
-    machine = f"{os.cpu_count()}-core {platform.machine()} machine, {torch.get_num_threads()} threads, device {device}, torch {torch.__version__.split('+')[0]}"
+    machine = f"{os.cpu_count()}-core {platform.machine()} machine, {torch.get_num_threads()} threads, device {torch.cuda.get_device_name() if device.type == 'cuda' else device}, torch {torch.__version__.split('+')[0]}"
     head = f"One epoch of {n} pictures of 432 x 288 at batch 80 ({machine}; best of several, taking turns; in brackets seconds of work, all cores together). "
     head += f"Decoding all pictures, once for all epochs: {decode:.1f} s."
     return "\n".join(
@@ -141,7 +141,8 @@ def main():
         )
     print(text)
     if options.write:
-        write_section("pictures", "Pictures", text)
+        on_gpu = pick_device(options.device).type == "cuda"
+        write_section("pictures" + "-gpu" * on_gpu, "Pictures" + " on a GPU" * on_gpu, text)
 
 
 if __name__ == "__main__":

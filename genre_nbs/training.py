@@ -8,9 +8,10 @@ __all__ = ['GATHER_BYTES', 'ELEVEN', 'OPTIMIZERS', 'FUSED', 'COUNTS_ON_GPU', 'SC
            'make_optimizer', 'scores', 'predict_logits', 'predict_proba', 'pick_device', 'number_tensor',
            'copy_weights', 'epoch_seeds', 'set_lr', 'batch_slopes', 'train_epoch', 'History', 'history_row',
            'plot_history', 'Run', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'example_tensors',
-           'check_model', 'check_settings', 'run_checksum', 'Recorded', 'prepare', 'laid_out', 'run_epoch', 'fit',
-           'Stack', 'turned', 'stacked_layer', 'forward_by_hand', 'backward_by_hand', 'stack_slopes',
-           'train_stack_epoch', 'judge_stack', 'fit_many', 'add_rows', 'Recipe', 'new_network', 'train_recipe']
+           'check_model', 'check_settings', 'run_checksum', 'Recorded', 'recorded_slopes', 'side_by_side', 'prepare',
+           'laid_out', 'run_epoch', 'fit', 'Stack', 'turned', 'stacked_layer', 'forward_by_hand', 'backward_by_hand',
+           'stack_slopes', 'train_stack_epoch', 'judge_stack', 'fit_many', 'add_rows', 'Recipe', 'new_network',
+           'train_recipe']
 
 # %% ../nbs/07_training.ipynb #47ef09ea
 import copy
@@ -137,6 +138,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
         if not 0 <= momentum < 1: raise ValueError(f"momentum must be in [0, 1), not {momentum}")
         all_of_them = self.param_groups[0]["params"]
         self.hidden = [p for p in all_of_them if p.dim() > 1][1:-1]
+        self.streams = [torch.cuda.Stream() for _ in self.hidden] if all_of_them[0].is_cuda else []
+        self.straighten = Recorded(self.all_orthogonalized) if self.streams else self.all_orthogonalized # on a GPU recorded, see below
         self.adamw = torch.optim.AdamW([p for p in all_of_them if not any(p is own for own in self.hidden)], lr, weight_decay=weight_decay)
 
     @torch.no_grad()
@@ -144,15 +147,20 @@ class MuonWithAdamW(torch.optim.Optimizer):
         "One step of both, with one learning rate and one memory."
         self.adamw.state, self.adamw.param_groups[0]["lr"] = self.state, self.param_groups[0]["lr"]
         self.adamw.step()
-        for p in self.hidden:
-            if p.grad is not None: self.muon_step(p, **self.param_groups[0])
+        learning, group = [p for p in self.hidden if p.grad is not None], self.param_groups[0]
+        updates = [self.update(p, group["momentum"]).flatten(1) for p in learning]
+        for p, way in zip(learning, self.straighten(group.get("ns_dtype"), *updates) if updates else [], strict=True):
+            p.mul_(1 - group["lr"] * group["weight_decay"]).add_(way.reshape(p.shape), alpha=-0.2 * group["lr"] * max(way.shape)**0.5)
 
-    def muon_step(self, p, lr, weight_decay, momentum, ns_dtype=None, **others):
-        "One step of one matrix, with Nesterov's momentum."
+    def update(self, p, momentum):
+        "Where one matrix would go by Nesterov's momentum."
         if p not in self.state: self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        memory = self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - momentum)
-        update = orthogonalized(p.grad.lerp(memory, momentum).flatten(1), ns_dtype)
-        p.mul_(1 - lr * weight_decay).add_(update.reshape(p.shape), alpha=-0.2 * lr * max(update.shape)**0.5)
+        return p.grad.lerp(self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - momentum), momentum)
+
+    def all_orthogonalized(self, dtype, *updates):
+        "The updates of all matrices, orthogonalized."
+        def one(update): return orthogonalized(update, dtype)
+        return side_by_side(self.streams[:len(updates)], one, updates) if self.streams else [one(update) for update in updates]
 
 # %% ../nbs/07_training.ipynb #df6e856a
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ELEVEN}
@@ -482,52 +490,78 @@ def run_checksum(
     return digest.hexdigest()[:16]
 
 # %% ../nbs/07_training.ipynb #a4079db7
-WARM_UP = 3 # batches of a shape that are worked out as usual before one is recorded
+WARM_UP = 3 # times that a function is worked out as usual before it is recorded
 
 
 class Recorded:
-    "`batch_slopes`, or a function like it, that a GPU records and plays from then on. Only for networks that do the same with each batch."
+    "A function of tensors on a GPU, recorded once and played from then on. Only for what does the same each time; what it gave is overwritten by the next call."
     def __init__(
         self,
-        slopes: Callable, # (model, x, y, ...) -> logits; leaves slopes in `.grad`
+        function: Callable, # takes tensors, and others that stay the same; gives tensors
     ):
-        self.slopes, self.records, self.stream = slopes, {}, torch.cuda.Stream()
+        self.function, self.records, self.stream = function, {}, torch.cuda.Stream()
 
     def __call__(
         self,
-        model: nn.Module, # the network, on the GPU; always the same one
-        x: torch.Tensor, # a batch, (n, ...)
-        y: torch.Tensor, # labels, (n, ...)
-        *others, # numbers, always the same
-    ) -> torch.Tensor: # (n, k) logits
-        "What `slopes` would give. Raises `ValueError` where the network waits for the GPU, so that nothing can be recorded."
-        known = self.records.setdefault(x.shape, [])
+        *arguments, # of the function
+    ): # what the function gives
+        "Recorded for each shape of the tensors on its own. Raises `ValueError` where the function waits for the GPU: that cannot be recorded."
+        tensors = [a for a in arguments if torch.is_tensor(a)]
+        known = self.records.setdefault(tuple(t.shape for t in tensors), [])
         if len(known) < WARM_UP:
             known.append(None)
-            return self.worked_out(model, x, y, *others)
-        if len(known) == WARM_UP: known.append(self.record(model, x, y, *others))
-        graph, places, logits, slopes = known[-1]
-        for place, numbers in zip(places, (x, y)): place.copy_(numbers)
+            return self.worked_out(*arguments)
+        if len(known) == WARM_UP: known.append(self.record(*arguments))
+        graph, places, given = known[-1]
+        for place, numbers in zip(places, tensors, strict=True): place.copy_(numbers)
         graph.replay()
-        for weight, slope in slopes: weight.grad = slope
-        return logits.clone()
+        return given
 
     def worked_out(self, *arguments):
         "As usual, but on the stream on which the record will be made."
         here = torch.cuda.current_stream()
         self.stream.wait_stream(here)
-        with torch.cuda.stream(self.stream): logits = self.slopes(*arguments)
+        with torch.cuda.stream(self.stream): given = self.function(*arguments)
         here.wait_stream(self.stream)
-        return logits
+        return given
 
-    def record(self, model, x, y, *others):
-        "The graph, where it takes its batch from, its logits, and the weights with their slopes."
-        graph, places = torch.cuda.CUDAGraph(), (x.clone(), y.clone())
+    def record(self, *arguments):
+        "The graph, where it takes its tensors from, and what it gives."
+        graph, arguments = torch.cuda.CUDAGraph(), [a.clone() if torch.is_tensor(a) else a for a in arguments]
         try:
-            with torch.cuda.graph(graph, stream=self.stream): logits = self.slopes(model, *places, *others)
+            with torch.cuda.graph(graph, stream=self.stream): given = self.function(*arguments)
         except RuntimeError as e:
-            raise ValueError(f"the network's step cannot be recorded on the GPU ({str(e).splitlines()[0]}): use cuda_graph=False") from e
-        return graph, places, logits, [(weight, weight.grad) for weight in model.parameters()]
+            raise ValueError(f"this cannot be recorded on the GPU ({str(e).splitlines()[0]}): use cuda_graph=False") from e
+        return graph, [a for a in arguments if torch.is_tensor(a)], given
+
+
+def recorded_slopes(
+    slopes: Callable, # `batch_slopes`, or a function like it
+    model: nn.Module, # whose slopes it works out, on the GPU
+) -> Callable: # takes the place of `slopes`, for this network alone
+    "`slopes`, recorded and played."
+    weights = list(model.parameters())
+    def with_slopes(x, y, *others): return slopes(model, x, y, *others), [weight.grad for weight in weights]
+    recorded = Recorded(with_slopes)
+    def play(model, x, y, *others):
+        logits, found = recorded(x, y, *others)
+        for weight, slope in zip(weights, found, strict=True): weight.grad = slope
+        return logits.clone()
+    return play
+
+
+def side_by_side(
+    streams: list, # of `torch.cuda.Stream`, one for each call
+    function: Callable, # of one of each
+    *lists: list, # tensors on a GPU, or what holds them; as many in each as there are streams
+) -> list: # what the function gives for the first of each, the second, ...
+    "Like `map`, but a GPU works on all of them at the same time, each on its own stream."
+    here, given = torch.cuda.current_stream(), []
+    for stream, arguments in zip(streams, zip(*lists, strict=True), strict=True):
+        stream.wait_stream(here)
+        with torch.cuda.stream(stream): given.append(function(*arguments))
+    for stream in streams: here.wait_stream(stream)
+    return given
 
 # %% ../nbs/07_training.ipynb #5ad82d92
 def prepare(
@@ -598,7 +632,7 @@ def fit(
     data, held_out = prepare(model, train, valid, device)
     data, held_out = laid_out(model, data) if augment is None else data, laid_out(model, held_out)
     run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
-    slopes = Recorded(batch_slopes) if cuda_graph and device.type == "cuda" else batch_slopes
+    slopes = recorded_slopes(batch_slopes, model) if cuda_graph and device.type == "cuda" else batch_slopes
     if checkpoint is not None:
         run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
         if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
@@ -637,7 +671,7 @@ class Stack(nn.Module):
         learns_before = any(list(layer.parameters()) for layer in self.layers[:self.first])
         def simple(layer): return type(layer) in BY_HAND and getattr(layer, "bias", 0) is not None and getattr(layer, "p", 0) < 1
         self.by_hand = not learns_before and all(map(simple, self.layers[self.first:]))
-        self.streams = [torch.cuda.Stream() for _ in models] if self.row.is_cuda and not self.by_hand else []
+        self.streams = [torch.cuda.Stream() for _ in models] if self.row.is_cuda and not self.by_hand else [] # a GPU has room for all at once
         slopes = torch.zeros_like(self.row)
         self.own, self.slope_of = self.views(self.row.detach()), self.views(slopes)
         if self.by_hand: self.row.grad = slopes
@@ -665,24 +699,20 @@ class Stack(nn.Module):
     ) -> torch.Tensor: # (networks, n, k)
         "Each network's answers to its own examples."
         weights = (self.views(self.row) if torch.is_grad_enabled() else self.own) | self.fixed
-        if self.streams: return self.side_by_side(weights, x)
+        if self.streams: return self.each_alone(weights, x)
         for i, layer in enumerate(self.layers[:stop]):
             x = stacked_layer(layer, {name.removeprefix(f"{i}."): own for name, own in weights.items() if name.startswith(f"{i}.")}, x)
         return x
 
-    def side_by_side(
+    def each_alone(
         self,
         weights: dict, # name -> (networks, ...) tensor
         x: torch.Tensor, # (networks, n, ...)
     ) -> torch.Tensor: # (networks, n, k)
-        "Each network on a stream of its own: a GPU works on all of them at the same time."
-        here, one, answers = torch.cuda.current_stream(), nn.Sequential(*self.layers), []
-        own = [dict(zip(weights, parts)) for parts in zip(*(value.unbind() for value in weights.values()))]
-        for stream, values, part in zip(self.streams, own, x.unbind(), strict=True):
-            stream.wait_stream(here)
-            with torch.cuda.stream(stream): answers.append(torch.func.functional_call(one, values, (part,)))
-        for stream in self.streams: here.wait_stream(stream)
-        return torch.stack(answers)
+        "Each network's layers as they are, side by side."
+        one, parts = nn.Sequential(*self.layers), zip(*(value.unbind() for value in weights.values()), strict=True)
+        def answers(own, x): return torch.func.functional_call(one, own, (x,))
+        return torch.stack(side_by_side(self.streams, answers, [dict(zip(weights, own, strict=True)) for own in parts], x.unbind()))
 
 
 def turned(
@@ -794,7 +824,7 @@ def judge_stack(
     stack.eval()
     size = len(next(iter(stack.weights().values())))
     with torch.no_grad():
-        logits = torch.cat([stack(part.expand(size, *part.shape)) for part in x.split(1024)], 1)
+        logits = torch.cat([stack(part.expand(size, *part.shape)) for part in x.split(max(1, 4096 // size))], 1)
     return [scores(own, y) for own in logits]
 
 # %% ../nbs/07_training.ipynb #8b4c6eb8
@@ -824,7 +854,7 @@ def fit_many(
     data, held_out = prepare(models[0], train, valid, device)
     stack = Stack([model.to(device) for model in models])
     step = make_optimizer(stack, optimizer, lr, optimizer_options)
-    slopes = Recorded(stack_slopes) if cuda_graph and device.type == "cuda" else stack_slopes
+    slopes = recorded_slopes(stack_slopes, stack) if cuda_graph and device.type == "cuda" else stack_slopes
     histories, best, curve = [History() for _ in models], {name: value.clone() for name, value in stack.weights().items()}, SCHEDULES.get(schedule, lambda progress: 1.0)
     with freed_memory_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         for epoch in progress_track(range(1, epochs + 1), "training", console=Console(stderr=True), disable=not progress):

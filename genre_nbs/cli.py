@@ -311,6 +311,7 @@ def optimizers(
     seed: Seed = 0,
     jobs: Jobs = 1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
+    device: Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")] = "cpu",
     as_json: Json = False,
 ):
     """Compare optimizers: with one learning rate for all as the course did, and fairly. Each run is kept when it is done.
@@ -331,7 +332,10 @@ def optimizers(
     from genre_nbs.optimizers import FULL, QUICK, Study, compare
     from genre_nbs.pipeline import read_sides
     from genre_nbs.sources import load_collection, suited
+    from genre_nbs.training import pick_device
 
+    if scheduler is None:
+        pick_device(device)
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     representation, shown = suited(found.representation, data), sys.stderr.isatty()
     train, held_out, _ = read_sides(data, representation, valid, split, seed=seed, jobs=jobs, progress=shown)
@@ -340,7 +344,7 @@ def optimizers(
         if side is not None:
             say_bad(side.bad)
     plan = replace(QUICK if quick else FULL, **changes)
-    study = Study(found, train, held_out, out / "runs.csv", opened, plan, jobs, scheduler, progress=shown)
+    study = Study(found, train, held_out, out / "runs.csv", opened, plan, jobs, scheduler, device, shown)
     try:
         result = compare(study, out)
     except KeyboardInterrupt:

@@ -276,7 +276,7 @@ def as_jobs(
     runs: list, # (candidate, lr, seed) that are to be done
 ) -> list: # of `Job`; several seeds together where they can be stacked, in the order of `runs` otherwise
     "The runs as jobs."
-    network, device, together = new_network(study.recipe, study.train), pick_device(study.device).type, {}
+    network, device, together = new_network(study.recipe, study.train), str(study.device or pick_device(None)).split(":")[0], {}
     for name, lr, seed in runs:
         key = (name, lr, None if can_stack(network, CANDIDATES[name], device) else seed)
         together.setdefault(key, []).append(seed)

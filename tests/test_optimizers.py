@@ -478,12 +478,21 @@ def test_the_command_compares_resumes_and_prints(clips, genre_nbs_cli, tmp_path,
         (("--test", "DATA"), "cannot be the test"),
         (("--test", "nowhere.csv"), "nowhere.csv"),
         (("--epochs", "0"), "--epochs"),
+        (("--device", "gramophone"), "device 'gramophone' cannot be used here"),
     ],
 )
 def test_the_command_refuses_in_one_line(clips, genre_nbs_cli, tmp_path, words, said):
     done = genre_nbs_cli("optimizers", clips, "--out", tmp_path / "out", *(str(clips) if word == "DATA" else word for word in words))
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_trains_where_it_is_told(clips, genre_nbs_cli, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(optimizers, "compare", lambda study, out: asked.append(study.device) or {"text": ""})
+    for words in ((), ("--device", "cpu:0")):
+        assert comparison(genre_nbs_cli, clips, tmp_path, *words).returncode == 0
+    assert asked == ["cpu", "cpu:0"]
 
 
 def test_ctrl_c_says_how_to_go_on(clips, genre_nbs_cli, tmp_path, monkeypatch):

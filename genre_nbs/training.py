@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['GATHER_BYTES', 'ELEVEN', 'OPTIMIZERS', 'FUSED', 'COUNTS_ON_GPU', 'SCHEDULES', 'BEST_BY', 'WARM_UP', 'ELEMENTWISE',
-           'BY_HAND', 'Standardize', 'standardizer', 'take', 'batches', 'orthogonalized', 'MuonWithAdamW',
-           'make_optimizer', 'scores', 'predict_logits', 'predict_proba', 'pick_device', 'number_tensor',
-           'copy_weights', 'epoch_seeds', 'set_lr', 'batch_slopes', 'train_epoch', 'History', 'history_row',
-           'plot_history', 'Run', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint', 'example_tensors',
-           'check_model', 'check_settings', 'run_checksum', 'Recorded', 'recorded_slopes', 'side_by_side', 'prepare',
-           'laid_out', 'run_epoch', 'fit', 'Stack', 'turned', 'stacked_layer', 'forward_by_hand', 'backward_by_hand',
-           'stack_slopes', 'train_stack_epoch', 'judge_stack', 'fit_many', 'add_rows', 'Recipe', 'new_network',
-           'train_recipe']
+           'BY_HAND', 'Standardize', 'standardizer', 'take', 'batches', 'orthogonalized', 'all_orthogonalized',
+           'MuonWithAdamW', 'make_optimizer', 'scores', 'predict_logits', 'predict_proba', 'pick_device',
+           'number_tensor', 'copy_weights', 'epoch_seeds', 'set_lr', 'batch_slopes', 'train_epoch', 'History',
+           'history_row', 'plot_history', 'Run', 'save_checkpoint', 'read_checkpoint', 'load_checkpoint',
+           'example_tensors', 'check_model', 'check_settings', 'run_checksum', 'Recorded', 'recorded_slopes',
+           'side_by_side', 'prepare', 'on', 'laid_out', 'run_epoch', 'fit', 'Stack', 'turned', 'stacked_layer',
+           'forward_by_hand', 'backward_by_hand', 'stack_slopes', 'train_stack_epoch', 'judge_stack', 'fit_many',
+           'add_rows', 'Recipe', 'new_network', 'train_recipe']
 
 # %% ../nbs/07_training.ipynb #47ef09ea
 import copy
@@ -19,8 +19,12 @@ import hashlib
 import json
 import math
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -122,6 +126,16 @@ def orthogonalized(
         x = torch.addmm(x, torch.addmm(a, a, a, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return (x.T if tall else x).to(update.dtype)
 
+
+def all_orthogonalized(
+    streams: list, # of `torch.cuda.Stream`, at least one for each update; none where they are not on a GPU
+    dtype: str | None, # as in `orthogonalized`
+    *updates: torch.Tensor, # each (rows, columns)
+) -> list: # of tensors like the updates
+    "The updates of several matrices, orthogonalized; on a GPU side by side."
+    one = partial(orthogonalized, dtype=dtype)
+    return side_by_side(streams[:len(updates)], one, updates) if streams else [one(update) for update in updates]
+
 # %% ../nbs/07_training.ipynb #718e310f
 class MuonWithAdamW(torch.optim.Optimizer):
     "Muon for the hidden matrices of a network, AdamW for its first and last one and for all that is no matrix."
@@ -139,7 +153,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         all_of_them = self.param_groups[0]["params"]
         self.hidden = [p for p in all_of_them if p.dim() > 1][1:-1]
         self.streams = [torch.cuda.Stream() for _ in self.hidden] if all_of_them[0].is_cuda else []
-        self.straighten = Recorded(self.all_orthogonalized) if self.streams else self.all_orthogonalized # on a GPU recorded, see below
+        self.straighten = Recorded(partial(all_orthogonalized, self.streams)) if self.streams else partial(all_orthogonalized, []) # recorded on a GPU, see below
         self.adamw = torch.optim.AdamW([p for p in all_of_them if not any(p is own for own in self.hidden)], lr, weight_decay=weight_decay)
 
     @torch.no_grad()
@@ -156,11 +170,6 @@ class MuonWithAdamW(torch.optim.Optimizer):
         "Where one matrix would go by Nesterov's momentum."
         if p not in self.state: self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         return p.grad.lerp(self.state[p]["momentum_buffer"].lerp_(p.grad, 1 - momentum), momentum)
-
-    def all_orthogonalized(self, dtype, *updates):
-        "The updates of all matrices, orthogonalized."
-        def one(update): return orthogonalized(update, dtype)
-        return side_by_side(self.streams[:len(updates)], one, updates) if self.streams else [one(update) for update in updates]
 
 # %% ../nbs/07_training.ipynb #df6e856a
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ELEVEN}
@@ -423,7 +432,8 @@ def load_checkpoint(
         part, name = key.split(".", 1)
         if part == "optimizer": memory.setdefault(int(name.split(".")[0]), {})[name.split(".")[1]] = value
     run.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-    run.optimizer.load_state_dict({"state": memory, "param_groups": about["groups"]})
+    ways = [{way: group[way] for way in ("fused", "capturable") if way in group} for group in run.optimizer.param_groups] # fit this device, perhaps not that one
+    run.optimizer.load_state_dict({"state": memory, "param_groups": [then | now for then, now in zip(about["groups"], ways, strict=True)]})
     for p, own in run.optimizer.state.items(): # in the memory format of the weights, which fused optimizers take for granted
         own.update({k: torch.empty_like(p).copy_(v) for k, v in own.items() if torch.is_tensor(v) and v.shape == p.shape})
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
@@ -494,44 +504,47 @@ WARM_UP = 3 # times that a function is worked out as usual before it is recorded
 
 
 class Recorded:
-    "A function of tensors on a GPU, recorded once and played from then on. Only for what does the same each time; what it gave is overwritten by the next call."
+    "A function of tensors on a GPU, recorded once and played from then on; what it gave is overwritten by the next call. Only for what does the same each time. What waits for the GPU is not recorded, but worked out as usual."
     def __init__(
         self,
-        function: Callable, # takes tensors, and others that stay the same; gives tensors
+        function: Callable, # takes tensors, and others that can be compared; gives tensors
     ):
-        self.function, self.records, self.stream = function, {}, torch.cuda.Stream()
+        self.function, self.calls, self.records, self.stream = function, Counter(), {}, torch.cuda.Stream()
 
     def __call__(
         self,
         *arguments, # of the function
     ): # what the function gives
-        "Recorded for each shape of the tensors on its own. Raises `ValueError` where the function waits for the GPU: that cannot be recorded."
+        "For each kind of arguments there is a record of its own: for other shapes, types or values of what is no tensor."
         tensors = [a for a in arguments if torch.is_tensor(a)]
-        known = self.records.setdefault(tuple(t.shape for t in tensors), [])
-        if len(known) < WARM_UP:
-            known.append(None)
-            return self.worked_out(*arguments)
-        if len(known) == WARM_UP: known.append(self.record(*arguments))
-        graph, places, given = known[-1]
+        kind = tuple((a.shape, a.dtype, a.device) if torch.is_tensor(a) else a for a in arguments)
+        if self.calls[kind] < WARM_UP:
+            given, waited = self.worked_out(*arguments)
+            self.calls[kind] += not waited
+            return given
+        if kind not in self.records: self.records[kind] = self.record(*arguments)
+        graph, places, given = self.records[kind]
         for place, numbers in zip(places, tensors, strict=True): place.copy_(numbers)
         graph.replay()
         return given
 
     def worked_out(self, *arguments):
-        "As usual, but on the stream on which the record will be made."
+        "As usual, but on the stream on which the record will be made; and whether the processor had to wait for a result."
         here = torch.cuda.current_stream()
         self.stream.wait_stream(here)
-        with torch.cuda.stream(self.stream): given = self.function(*arguments)
+        with warnings.catch_warnings(record=True) as said, torch.cuda.stream(self.stream):
+            warnings.simplefilter("always")
+            before = torch.cuda.get_sync_debug_mode()
+            torch.cuda.set_sync_debug_mode("warn")
+            try: given = self.function(*arguments)
+            finally: torch.cuda.set_sync_debug_mode(before)
         here.wait_stream(self.stream)
-        return given
+        return given, any("called a synchronizing" in str(warning.message) for warning in said)
 
     def record(self, *arguments):
         "The graph, where it takes its tensors from, and what it gives."
         graph, arguments = torch.cuda.CUDAGraph(), [a.clone() if torch.is_tensor(a) else a for a in arguments]
-        try:
-            with torch.cuda.graph(graph, stream=self.stream): given = self.function(*arguments)
-        except RuntimeError as e:
-            raise ValueError(f"this cannot be recorded on the GPU ({str(e).splitlines()[0]}): use cuda_graph=False") from e
+        with torch.cuda.graph(graph, stream=self.stream): given = self.function(*arguments)
         return graph, [a for a in arguments if torch.is_tensor(a)], given
 
 
@@ -579,6 +592,15 @@ def prepare(
     return data, held_out
 
 
+@contextmanager
+def on(
+    device: torch.device, # where to work
+):
+    "For a while, new streams belong to this GPU; afterwards PyTorch's dice are what they were."
+    gpu = device.type == "cuda"
+    with torch.cuda.device(device) if gpu else nullcontext(), torch.random.fork_rng([device] if gpu else []): yield
+
+
 def laid_out(
     model: nn.Module, # the network
     data: tuple | None, # (x, y)
@@ -622,27 +644,28 @@ def fit(
     label_smoothing: float = 0.0, # share of the target spread over all genres, in [0, 1)
     progress: bool = False, # whether to show a progress bar, on standard error
     checkpoint: str | Path | None = None, # file to write after each epoch, and to go on from when it is there
-    cuda_graph: bool = True, # whether a GPU records a step and plays it; False for a network that does not do the same with each batch
+    cuda_graph: bool = True, # whether a GPU records forward and backward pass and plays them; False for a network that does not do the same with each batch
 ) -> History: # the table of epochs, the best one, and whether training diverged
     "Trains a network. Raises `ValueError`, before the first step, on settings or data that cannot work."
     settings = {"optimizer": optimizer, "lr": lr, "optimizer_options": optimizer_options or {}, "epochs": epochs, "batch_size": batch_size,
                 "seed": seed, "best_by": best_by, "schedule": schedule, "label_smoothing": label_smoothing}
     check_settings(epochs, batch_size, best_by, schedule)
     device = pick_device(device)
-    data, held_out = prepare(model, train, valid, device)
-    data, held_out = laid_out(model, data) if augment is None else data, laid_out(model, held_out)
-    run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
-    slopes = recorded_slopes(batch_slopes, model) if cuda_graph and device.type == "cuda" else batch_slopes
-    if checkpoint is not None:
-        run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
-        if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
-    with freed_memory_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with on(device), freed_memory_kept():
+        data, held_out = prepare(model, train, valid, device)
+        data, held_out = laid_out(model, data) if augment is None else data, laid_out(model, held_out)
+        run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
+        slopes = recorded_slopes(batch_slopes, model) if cuda_graph and device.type == "cuda" else batch_slopes
+        if checkpoint is not None:
+            run.settings = json.loads(json.dumps(settings)) | {"augment": getattr(augment, "__name__", None), "data": run_checksum(model, train, valid)}
+            if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
         for _ in progress_track(range(len(run.history.rows), epochs), "training", console=Console(stderr=True), disable=not progress):
             if run.history.diverged_at: break
             run_epoch(run, data, held_out, augment, slopes)
             if checkpoint is not None: save_checkpoint(checkpoint, run)
     model.load_state_dict(run.best)
     model.eval()
+    model.zero_grad()
     return run.history
 
 # %% ../nbs/07_training.ipynb #c9dca662
@@ -658,6 +681,8 @@ class Stack(nn.Module):
     ):
         super().__init__()
         if any(str(model) != str(models[0]) for model in models): raise ValueError("networks with different layers cannot be stacked")
+        if not all(p.requires_grad for p in models[0].parameters()): raise ValueError("networks with frozen weights cannot be stacked: train them one by one")
+        if not list(models[0].parameters()): raise ValueError("networks without weights cannot be trained")
         self.layers = list(copy.deepcopy(models[0])) # a list, so that their own weights are no parameters of the stack
         for layer in nn.ModuleList(self.layers).modules():
             if hasattr(layer, "plain"): layer.plain = True # see `genre_nbs.convolutions`
@@ -851,12 +876,12 @@ def fit_many(
     if optimizer in OPTIMIZERS and optimizer not in ELEVEN: raise ValueError(f"{optimizer} looks at whole matrices, so networks cannot share it: train them one by one, or with {', '.join(ELEVEN)}")
     device, seeds = pick_device(device), list(range(len(models)) if seeds is None else seeds)
     if not 0 < len(models) == len(seeds): raise ValueError(f"one seed for each network is needed, not {len(seeds)} for {len(models)}")
-    data, held_out = prepare(models[0], train, valid, device)
-    stack = Stack([model.to(device) for model in models])
-    step = make_optimizer(stack, optimizer, lr, optimizer_options)
-    slopes = recorded_slopes(stack_slopes, stack) if cuda_graph and device.type == "cuda" else stack_slopes
-    histories, best, curve = [History() for _ in models], {name: value.clone() for name, value in stack.weights().items()}, SCHEDULES.get(schedule, lambda progress: 1.0)
-    with freed_memory_kept(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with on(device), freed_memory_kept():
+        data, held_out = prepare(models[0], train, valid, device)
+        stack = Stack([model.to(device) for model in models])
+        step = make_optimizer(stack, optimizer, lr, optimizer_options)
+        slopes = recorded_slopes(stack_slopes, stack) if cuda_graph and device.type == "cuda" else stack_slopes
+        histories, best, curve = [History() for _ in models], {name: value.clone() for name, value in stack.weights().items()}, SCHEDULES.get(schedule, lambda progress: 1.0)
         for epoch in progress_track(range(1, epochs + 1), "training", console=Console(stderr=True), disable=not progress):
             start = time.perf_counter()
             results = [train_stack_epoch(stack, step, *data, batch_size, len(train.genres), [epoch_seeds(seed, epoch) for seed in seeds], augment,

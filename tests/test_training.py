@@ -259,6 +259,22 @@ def test_a_resumed_run_equals_the_undisturbed_one_to_the_bit(name, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("name", ["Adam", "Adagrad"])
+def test_a_checkpoint_leaves_open_how_the_optimizer_computes(name, tmp_path, monkeypatch):
+    path, settings = tmp_path / "c.safetensors", {"optimizer": name, "epochs": 5, "seed": 3, "device": "cpu"}
+    fit(whole := network(), examples(), augment=cut_at(1000), **settings)
+    monkeypatch.setattr("genre_nbs.training.FUSED", {})  # as on a device that has no fused way
+    with pytest.raises(PowerCut):
+        fit(network(), examples(), augment=cut_at(10), checkpoint=path, **settings)
+    monkeypatch.undo()
+    made, make = [], make_optimizer
+    monkeypatch.setattr("genre_nbs.training.make_optimizer", lambda *words: made.append(make(*words)) or made[-1])
+    fit(resumed := network(9), examples(), augment=cut_at(1000), checkpoint=path, **settings)
+    assert made[0].param_groups[0]["fused"]
+    for value, twin in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(value, twin, rtol=1e-4, atol=1e-5)
+
+
 def test_a_finished_run_is_only_read(tmp_path):
     path, calls = tmp_path / "c.safetensors", []
 
@@ -612,6 +628,16 @@ def test_other_layers_are_left_to_autograd(models):
 def test_only_like_networks_are_stacked():
     with pytest.raises(ValueError, match="different layers"):
         fit_many([nn.Sequential(nn.Linear(5, 3)), nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))], examples(), epochs=1, device="cpu")
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda model: model[1].weight.requires_grad_(False), "frozen weights cannot be stacked"), (lambda model: model.__delitem__(slice(1, None)), "without weights")])
+def test_networks_that_have_nothing_or_not_all_to_learn_are_not_stacked(change, said):
+    models = [by_hand_alone(0), by_hand_alone(1)]
+    for model in models:
+        change(model)
+    with pytest.raises(ValueError, match=said):
+        Stack(models)
 
 
 @pytest.mark.parametrize(("n", "seeds"), [(2, [1]), (0, None)])

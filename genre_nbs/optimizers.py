@@ -235,7 +235,7 @@ class Study:
     table: str | Path # CSV file of the runs, begun or continued
     test: Examples | None = None # judged once, by the final runs
     plan: Plan = FULL # how much is spent
-    jobs: int = 1 # processes, each with one thread where there are several
+    jobs: int = 1 # processes, each with one thread where there are several; on a GPU several gain nothing
     scheduler: str | None = None # address of a Dask cluster that carries out the runs
     device: str | None = "cpu" # where a run is trained; None: a GPU if there is one
     progress: bool = False # bars on standard error

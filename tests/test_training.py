@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +22,7 @@ from genre_nbs.training import (
     SCHEDULES,
     MuonWithAdamW,
     Recipe,
+    Recorded,
     Stack,
     Standardize,
     batches,
@@ -514,6 +517,32 @@ def test_muons_partner_is_adamw_for_the_first_and_the_last_matrix_and_for_all_th
 def test_muon_refuses_a_momentum_that_grows_and_a_type_that_cannot_be(options, said):
     with pytest.raises(ValueError, match=said):
         make_optimizer(network(), "Muon", options=options)
+
+
+# --- records (tests/test_gpu.py has what needs a GPU)
+
+
+def test_a_warm_up_notices_waiting_and_passes_other_warnings_on(monkeypatch):
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    modes = []
+    fakes = {"Stream": Stream, "current_stream": Stream, "stream": lambda s: nullcontext(), "get_sync_debug_mode": lambda: 0}
+    for name, fake in (fakes | {"set_sync_debug_mode": modes.append}).items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def function(x, asks):
+        if asks:
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+        return x + 1
+
+    recorded = Recorded(function)
+    with pytest.warns(UserWarning, match="another") as said:
+        for asks in (True, True, False):
+            assert torch.equal(recorded(torch.ones(2), asks), torch.full((2,), 2.0))
+    assert len(said) == 3 and list(recorded.calls.values()) == [0, 1] and modes == ["warn", 0] * 3
 
 
 # --- stacks

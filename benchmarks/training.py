@@ -110,11 +110,11 @@ def measure(experiment, repeats, device):
     return {name: min(values) for name, values in times.items()}
 
 
-def table(times, experiment, machine):
+def table(times, experiment, machine, repeats):
     usual = next(iter(times.values()))
     rows = [f"| {name} | {value:.2f} s | {value / usual:.2f} |" for name, value in times.items()]
     what = f"Recipe `{experiment.recipe.name}`, {experiment.n:,} examples of {' x '.join(map(str, experiment.shape))}, {experiment.epochs} epochs"
-    head = f"{what} at batch 16 ({machine}, torch {torch.__version__.split('+')[0]}; best of several runs, taking turns):"
+    head = f"{what} at batch 16 ({machine}, torch {torch.__version__.split('+')[0]}; best of {repeats}, taking turns; one after the other: once):"
     return "\n".join([head, "", "| what | time | of the usual loop |", "|---|---|---|", *rows])
 
 
@@ -135,7 +135,7 @@ def main():
     machine = f"{os.cpu_count()}-core {platform.machine()} machine, threads: {options.threads}"
     if on_gpu:
         machine = f"{torch.cuda.get_device_name(device)} in a {machine}"
-    text = table(measure(experiment, options.repeats, device), experiment, machine)
+    text = table(measure(experiment, options.repeats, device), experiment, machine, options.repeats)
     print(text)
     if options.write:
         name = "training" if options.network == "mlp" else f"training-{options.network}"

@@ -104,7 +104,7 @@ def measure(folder, examples, repeats, device):
     return {key: min(values, key=lambda v: v[0]) for key, values in times.items()}
 
 
-def table(times, decode, n, device):
+def table(times, decode, n, device, repeats):
     "The table as Markdown."
     rows = []
     for name in NETWORKS:
@@ -113,7 +113,7 @@ def table(times, decode, n, device):
             f"| {name} | {usual:.1f} s ({usual_work:.1f}) | {ours:.2f} s ({work:.1f}) | {usual / ours:.1f} | {usual_work / work:.1f} |"
         )
     machine = f"{os.cpu_count()}-core {platform.machine()} machine, {torch.get_num_threads()} threads, device {torch.cuda.get_device_name() if device.type == 'cuda' else device}, torch {torch.__version__.split('+')[0]}"
-    head = f"One epoch of {n} pictures of 432 x 288 at batch 80 ({machine}; best of several, taking turns; in brackets seconds of the processor's work, all cores together; a GPU's is not counted). "
+    head = f"One epoch of {n} pictures of 432 x 288 at batch 80 ({machine}; best of {repeats}, taking turns; in brackets seconds of the processor's work, all cores together; a GPU's is not counted). "
     head += f"Decoding all pictures, once for all epochs: {decode:.1f} s."
     return "\n".join(
         [head, "", "| network | OpenCV + DataLoader, 2 workers | `fit` | times faster | times less work |", "|---|---|---|---|---|", *rows]
@@ -138,6 +138,7 @@ def main():
             decode,
             len(examples),
             pick_device(options.device),
+            options.repeats,
         )
     print(text)
     if options.write:

@@ -683,7 +683,7 @@ class Stack(nn.Module):
     ):
         super().__init__()
         if any(str(model) != str(models[0]) for model in models): raise ValueError("networks with different layers cannot be stacked")
-        if not all(p.requires_grad for p in models[0].parameters()): raise ValueError("networks with frozen weights cannot be stacked: train them one by one")
+        if not all(p.requires_grad for model in models for p in model.parameters()): raise ValueError("networks with frozen weights cannot be stacked: train them one by one")
         if not list(models[0].parameters()): raise ValueError("networks without weights cannot be trained")
         self.layers = list(copy.deepcopy(models[0])) # a list, so that their own weights are no parameters of the stack
         for layer in nn.ModuleList(self.layers).modules():

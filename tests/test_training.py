@@ -663,7 +663,7 @@ def test_only_like_networks_are_stacked():
     (lambda model: model[1].weight.requires_grad_(False), "frozen weights cannot be stacked"), (lambda model: model.__delitem__(slice(1, None)), "without weights")])
 def test_networks_that_have_nothing_or_not_all_to_learn_are_not_stacked(change, said):
     models = [by_hand_alone(0), by_hand_alone(1)]
-    for model in models:
+    for model in models[1:] if "frozen" in said else models:  # one frozen network is enough
         change(model)
     with pytest.raises(ValueError, match=said):
         Stack(models)

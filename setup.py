@@ -11,6 +11,7 @@ parser.read(HERE / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 EXTRAS = ("app", "cluster", "kaggle", "bench", "dev")
 STATUS = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
+ROOMS = ("app", "fast", "io", "practice")
 MINORS = range(int(cfg["min_python"].split(".")[1]), 14)
 
 setup(
@@ -39,7 +40,7 @@ setup(
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
     },
     # The notebooks travel inside the wheel as genre_nbs/course, for `genre-nbs lab`.
-    packages=["genre_nbs", "genre_nbs.course"],
+    packages=["genre_nbs", *(f"genre_nbs.{room}" for room in ROOMS), "genre_nbs.course"],
     package_dir={"genre_nbs.course": "nbs"},
     package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], "genre_nbs.course": ["*.ipynb"]},
     zip_safe=False,

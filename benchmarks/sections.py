@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from genre_nbs.files import atomic_path
+from genre_nbs.io.files import atomic_path
 
 README = Path(__file__).with_name("README.md")
 

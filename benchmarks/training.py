@@ -20,10 +20,13 @@ import torch.nn.functional as F
 from sections import write_section
 from torch.utils.data import DataLoader, TensorDataset
 
+from genre_nbs.classifier import Recipe
 from genre_nbs.datasets import Examples
+from genre_nbs.many import fit_many
 from genre_nbs.mel_cnn import MEL
-from genre_nbs.mlp import MLP_COURSE
-from genre_nbs.training import Recipe, fit, fit_many, pick_device
+from genre_nbs.mlp import MLP_ATHENS
+from genre_nbs.networks import pick_device
+from genre_nbs.training import fit
 
 GENRES = ("blues", "classical", "hiphop", "rock")
 
@@ -50,7 +53,7 @@ class Experiment:
 
 
 EXPERIMENTS = {
-    "mlp": Experiment(MLP_COURSE, (26,), 3200, 30, 10),
+    "mlp": Experiment(MLP_ATHENS, (26,), 3200, 30, 10),
     "mel": Experiment(MEL, (21, 128), 640, 2, 4),
 }
 ON_GPU = {"epochs": 30, "many": 10}  # so short a run as on a CPU would measure the start alone
@@ -86,7 +89,7 @@ def seconds(function, *arguments, **options):
     return time.perf_counter() - start
 
 
-def measure(experiment, repeats, device):
+def train_and_evaluate(experiment, repeats, device):
     "Best time of each way; the ways take turns, so that a busy machine is fair to all."
     examples, many = experiment.examples, range(experiment.many)
     settings = experiment.recipe.settings | {"epochs": experiment.epochs, "device": device}
@@ -135,7 +138,7 @@ def main():
     machine = f"{os.cpu_count()}-core {platform.machine()} machine, threads: {options.threads}"
     if on_gpu:
         machine = f"{torch.cuda.get_device_name(device)} in a {machine}"
-    text = table(measure(experiment, options.repeats, device), experiment, machine, options.repeats)
+    text = table(train_and_evaluate(experiment, options.repeats, device), experiment, machine, options.repeats)
     print(text)
     if options.write:
         name = "training" if options.network == "mlp" else f"training-{options.network}"

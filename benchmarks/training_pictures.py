@@ -28,10 +28,12 @@ from torchvision.transforms import ToTensor
 
 from genre_nbs.datasets import load_examples
 from genre_nbs.genres import GTZAN_GENRES
+from genre_nbs.io.pictures import save_picture
+from genre_nbs.networks import pick_device
 from genre_nbs.picture_cnn import PICTURE, picture_cnn
 from genre_nbs.practice import practice_song
-from genre_nbs.spectrograms import save_picture, spectrogram_picture
-from genre_nbs.training import fit, pick_device
+from genre_nbs.spectrograms import spectrogram_picture
+from genre_nbs.training import fit
 
 EPOCHS = 3
 NETWORKS = {"64/128/64": ((64, 128, 64), "Adam", 0.001), "16/32/16": ((16, 32, 16), "Adagrad", 0.01)}
@@ -84,7 +86,7 @@ def clock():
     return np.array([time.perf_counter(), work])
 
 
-def measure(folder, examples, repeats, device):
+def train_and_evaluate(folder, examples, repeats, device):
     "name -> best (seconds, seconds of work) of an epoch, the ways taking turns."
     times = {}
     for name, (channels, optimizer, lr) in NETWORKS.items():
@@ -134,7 +136,7 @@ def main():
         examples = load_examples(folder, PICTURE)
         decode = time.perf_counter() - start
         text = table(
-            measure(Path(folder), examples, options.repeats, pick_device(options.device)),
+            train_and_evaluate(Path(folder), examples, options.repeats, pick_device(options.device)),
             decode,
             len(examples),
             pick_device(options.device),

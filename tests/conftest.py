@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genre_nbs.audio import save_audio
-from genre_nbs.cli import main
+from genre_nbs.app.cli import main
+from genre_nbs.io.decode import save_audio
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two processes that fill numba's cache of librosa's functions at once can spoil it, and whoever loads it crashes.

@@ -17,10 +17,12 @@ from safetensors.torch import save_file
 
 from genre_nbs import classifier as room
 from genre_nbs import files
-from genre_nbs.audio import AudioError, load_audio, save_audio
-from genre_nbs.classifier import GenreClassifier, ModelError
-from genre_nbs.course import copy_course
-from genre_nbs.prepare import prepare
+from genre_nbs.app.course import copy_course
+from genre_nbs.app.prepare import prepare
+from genre_nbs.audio import load_audio
+from genre_nbs.classifier import GenreClassifier
+from genre_nbs.io.decode import AudioError, save_audio
+from genre_nbs.io.model_files import ModelError
 
 COMMAND = Path(sys.executable).with_name("genre-nbs")
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs pipes and free file names")

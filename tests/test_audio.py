@@ -7,7 +7,8 @@ import pytest
 import soundfile as sf
 
 from genre_nbs import audio
-from genre_nbs.audio import AudioError, load_audio, missing_bytes, save_audio, windows
+from genre_nbs.audio import load_audio, windows
+from genre_nbs.io.decode import AudioError, save_audio, truncated_bytes
 
 SR = 22050
 NOISE = (0.3 * np.random.default_rng(0).standard_normal(3 * SR)).clip(-1, 1).astype(np.float32)
@@ -76,7 +77,7 @@ def test_open_ended_wav_header_is_fine(tmp_path):
     data = bytearray(path.read_bytes())
     data[4:8] = data[40:44] = b"\xff" * 4  # as ffmpeg writes to a pipe
     path.write_bytes(data)
-    assert missing_bytes(path) == 0 and len(load_audio(path)[0]) == len(NOISE)
+    assert truncated_bytes(path) == 0 and len(load_audio(path)[0]) == len(NOISE)
 
 
 @pytest.mark.parametrize(("samples", "reason"), [([], "no samples"), ([0.0] * SR, "silent"), ([np.nan] * SR, "not finite"), ([np.inf] * SR, "not finite")])

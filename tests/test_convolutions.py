@@ -3,18 +3,19 @@
 import threading
 from dataclasses import replace
 
+import genre_nbs.convolutions as convolutions
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
-import genre_nbs.convolutions as convolutions
-from genre_nbs.classifier import build_network, describe_network
-from genre_nbs.convolutions import PatchConv2d, PrePoolConv2d
 from genre_nbs.datasets import Examples
+from genre_nbs.fast.conv import PatchConv2d, PrePoolConv2d
+from genre_nbs.io.model_files import build_network, describe_network
+from genre_nbs.many import fit_many
 from genre_nbs.picture_cnn import picture_cnn
-from genre_nbs.training import fit, fit_many
+from genre_nbs.training import fit
 
 RNG = np.random.default_rng(0)
 
@@ -53,9 +54,9 @@ def test_patch_conv_refuses_other_shapes():
 def test_patches_laid_out_before_training_give_the_same():
     layer = PatchConv2d(3, 4, 7, 6, scale=1 / 255)
     x = torch.from_numpy(RNG.integers(0, 256, (5, 3, 31, 40), dtype=np.uint8))
-    assert layer.lay_out(x).shape == (5, 5, 6, 49, 3) and layer.lay_out(x).dtype == torch.uint8
-    assert torch.equal(layer(layer.lay_out(x)), layer(x))
-    slopes = [torch.autograd.grad(layer(y).square().sum(), list(layer.parameters())) for y in (x, layer.lay_out(x))]
+    assert layer.unfold_patches(x).shape == (5, 5, 6, 49, 3) and layer.unfold_patches(x).dtype == torch.uint8
+    assert torch.equal(layer(layer.unfold_patches(x)), layer(x))
+    slopes = [torch.autograd.grad(layer(y).square().sum(), list(layer.parameters())) for y in (x, layer.unfold_patches(x))]
     for a, b in zip(*slopes, strict=True):
         assert torch.equal(a, b)
 
@@ -74,14 +75,14 @@ def test_many_pictures_are_judged_a_few_at_a_time(monkeypatch):
 def test_a_layer_told_to_be_plain_lays_nothing_out():
     layer, x = PatchConv2d(3, 4, 7, 6), torch.zeros(2, 3, 31, 40, dtype=torch.uint8)
     layer.plain = True
-    assert layer.lay_out(x) is x
+    assert layer.unfold_patches(x) is x
 
 
 def test_patches_are_not_held_where_they_are_too_large(monkeypatch):
     x = torch.zeros(2, 3, 31, 40, dtype=torch.uint8)
-    monkeypatch.setattr(convolutions, "LAID_OUT_BYTES", x.nbytes)
-    assert PatchConv2d(3, 4, 7, 6).lay_out(x) is x
-    assert PatchConv2d(3, 4, 7, 7).lay_out(x) is not x
+    monkeypatch.setattr(convolutions, "UNFOLD_BYTES", x.nbytes)
+    assert PatchConv2d(3, 4, 7, 6).unfold_patches(x) is x
+    assert PatchConv2d(3, 4, 7, 7).unfold_patches(x) is not x
 
 
 # --- the layer in front of pooling

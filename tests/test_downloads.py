@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from genre_nbs import downloads
-from genre_nbs.downloads import ArchiveError, DownloadError, extract, extracted, fetch
+from genre_nbs.io.downloads import ArchiveError, DownloadError, extract, extracted, fetch
 
 BODY = np.random.default_rng(0).bytes(300_000)
 SUM = hashlib.sha256(BODY).hexdigest()

@@ -9,21 +9,12 @@ import torch
 from torch import nn
 
 from genre_nbs.datasets import Examples
-from genre_nbs.mel_cnn import mask_window, mel_cnn, mel_cnn_best
+from genre_nbs.fast.cuda_graphs import graphed_gradients
+from genre_nbs.many import fit_many
+from genre_nbs.mel_cnn import mask_and_eq, mel_cnn, mel_cnn_best
+from genre_nbs.networks import example_tensors, predict_proba
 from genre_nbs.picture_cnn import picture_cnn
-from genre_nbs.training import (
-    ELEVEN,
-    OPTIMIZERS,
-    batch_slopes,
-    epoch_seeds,
-    example_tensors,
-    fit,
-    fit_many,
-    make_optimizer,
-    predict_proba,
-    recorded_slopes,
-    train_epoch,
-)
+from genre_nbs.training import batch_gradients, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, train_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GENRES = ("blues", "classical", "metal")
@@ -80,7 +71,7 @@ def test_a_recorded_run_is_the_run_without_records(name, network, played, monkey
     records, times = len(set(played)), len(played)
     assert records == 2 + (name == "Muon")  # batches of 8 and the last one of 2, and Muon's matrices
     assert 0 <= (4 * 12 - 2 * 3) + (4 * 12 - 3) * (name == "Muon") - times <= 2  # a first call may wait for the GPU
-    monkeypatch.setattr("genre_nbs.training.WARM_UP", 10**9)
+    monkeypatch.setattr("genre_nbs.training.WARMUP_ITERS", 10**9)
     expected = fit(plain := make(), data, held_out, **settings)
     assert len(played) == times
     near(recorded, plain, atol=1e-3)
@@ -99,7 +90,7 @@ def test_a_gpu_trains_as_the_processor_does(name, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", ELEVEN)
+@pytest.mark.parametrize("name", ELEMENTWISE_OPTIMIZERS)
 def test_each_network_of_a_stack_equals_its_lone_run(name, network):
     make, shape = NETWORKS[network]
     data, held_out, seeds = examples(shape), examples(shape, seed=1), [4, 0, 7]
@@ -125,7 +116,7 @@ def test_a_stack_with_batch_normalisation_equals_its_lone_runs_and_needs_no_reco
 
 def test_dropout_goes_on_rolling_its_dice_in_a_record():
     network = mlp(dropout=0.5).to(CUDA).train()
-    slopes = recorded_slopes(batch_slopes, network)
+    slopes = graphed_gradients(batch_gradients, network)
     x, y = example_tensors(examples((5,), n=8), CUDA)
     answers = [slopes(network, x, y, 0.0) for _ in range(8)]
     assert len({tuple(a.flatten().tolist()) for a in answers}) == 8
@@ -133,7 +124,7 @@ def test_dropout_goes_on_rolling_its_dice_in_a_record():
 
 def test_batch_normalisation_and_augmentation_are_as_without_records():
     data = examples((8, 16))
-    augment = partial(mask_window, bands=4, moments=2)
+    augment = partial(mask_and_eq, bands=4, moments=2)
     played, plain = (windows_network(make=partial(mel_cnn_best, dropout=0.0)) for _ in range(2))
     for network, cuda_graph in ((played, True), (plain, False)):
         fit(network, data, epochs=3, optimizer="SGD", lr=0.01, batch_size=8, augment=augment, device="cuda", cuda_graph=cuda_graph)
@@ -159,7 +150,7 @@ def test_pictures_stay_bytes_and_train():
 def waits(name, n):
     "How often an epoch of n examples waits for the GPU, once the step is recorded."
     network, data = mlp().to(CUDA), example_tensors(examples((5,), n=n), CUDA)
-    optimizer, slopes = make_optimizer(network, name), recorded_slopes(batch_slopes, network)
+    optimizer, slopes = make_optimizer(network, name), graphed_gradients(batch_gradients, network)
     train_epoch(network, optimizer, *data, 10, epoch_seeds(0, 1), slopes=slopes)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

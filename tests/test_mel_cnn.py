@@ -11,13 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from genre_nbs import convolutions
-from genre_nbs.classifier import GenreClassifier
-from genre_nbs.cli import app
-from genre_nbs.convolutions import PrePoolConv2d
+from genre_nbs.app.cli import app
+from genre_nbs.app.recipes import find_recipe
+from genre_nbs.classifier import GenreClassifier, train_recipe
 from genre_nbs.datasets import Examples
-from genre_nbs.mel_cnn import MEL, MEL_BEST, WINDOW, four_genres, mask_window, mel_cnn, mel_cnn_best, unpadded_cnn, windows_and_songs
-from genre_nbs.recipes import find_recipe
-from genre_nbs.training import fit, train_recipe
+from genre_nbs.fast.conv import PrePoolConv2d
+from genre_nbs.mel_cnn import four_genres, mask_and_eq, MEL, MEL_BEST, mel_cnn, mel_cnn_best, segment_and_track_scores, unpadded_cnn, WINDOW
+from genre_nbs.training import fit
 
 GENRES = ("blues", "classical")
 
@@ -100,15 +100,15 @@ def test_the_better_network_learns_a_held_band():
 def test_masks_and_tone():
     x = torch.from_numpy(windows(64).x)
     before = x.clone()
-    calm = mask_window(x, torch.Generator().manual_seed(0), bands=0, moments=0, tone=0)
+    calm = mask_and_eq(x, torch.Generator().manual_seed(0), bands=0, moments=0, tone=0)
     assert torch.equal(calm, x)
-    masked = mask_window(x, torch.Generator().manual_seed(0), tone=0)
+    masked = mask_and_eq(x, torch.Generator().manual_seed(0), tone=0)
     assert torch.equal(x, before) and masked.shape == x.shape
     changed = masked != x
     bands, moments = changed.all(1), changed.all(2)
     assert 16 < bands.sum(1).max() <= 32 and 5 < moments.sum(1).max() <= 10  # two stripes of each
     assert torch.allclose(masked[changed], x.mean((1, 2))[:, None, None].expand_as(x)[changed])
-    louder = mask_window(x, torch.Generator().manual_seed(0), bands=0, moments=0, tone=8.0) - x
+    louder = mask_and_eq(x, torch.Generator().manual_seed(0), bands=0, moments=0, tone=8.0) - x
     assert 4 < louder.abs().max() <= 8 and torch.allclose(louder[:, 0], louder[:, 20], atol=1e-5) and louder[:, 0].std(1).min() > 0
 
 
@@ -125,11 +125,11 @@ def test_windows_and_songs():
         {"proba": [right, right, wrong, wrong, wrong, wrong], "y": y, "track": track, "train_accuracy": 1.0},
         {"proba": [right, wrong, wrong, wrong, right, right], "y": y, "track": track, "train_accuracy": 0.5},
     ]
-    summary = windows_and_songs(runs, GENRES)
+    summary = segment_and_track_scores(runs, GENRES)
     assert summary["window"] == pytest.approx((5 / 6 + 2 / 6) / 2) and summary["song"] == pytest.approx((1 + 0) / 2)
     assert summary["train"] == 0.75 and summary["seeds"] == 2 and summary["window spread"] == pytest.approx(np.std([5 / 6, 2 / 6], ddof=1))
     assert summary["song low"] < summary["song"] < summary["song high"]
-    assert np.isnan(windows_and_songs(runs[:1], GENRES)["window spread"])
+    assert np.isnan(segment_and_track_scores(runs[:1], GENRES)["window spread"])
 
 
 @pytest.mark.parametrize("name", ["mel", "mel-best"])

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from genre_nbs.classifier import init_network, train_recipe
 from genre_nbs.datasets import load_examples
-from genre_nbs.mlp import MLP, MLP_COURSE, SECOND, mlp
-from genre_nbs.training import Standardize, new_network, train_recipe
+from genre_nbs.mlp import MLP, mlp, MLP_ATHENS, SECOND
+from genre_nbs.networks import Standardize
 
 
 def test_layers_and_parameters():
@@ -29,16 +30,16 @@ def test_dropout_and_other_shapes():
 
 
 def test_the_course_recipe_is_the_course():
-    s = MLP_COURSE.settings
+    s = MLP_ATHENS.settings
     assert (s["optimizer"], s["lr"], s["epochs"], s["batch_size"], s["label_smoothing"]) == ("SGD", 0.002, 30, 16, 0.0)
-    assert not MLP_COURSE.standardize and MLP_COURSE.name == "mlp-course" and MLP_COURSE.representation == SECOND
+    assert not MLP_ATHENS.standardize and MLP_ATHENS.name == "mlp-athens" and MLP_ATHENS.representation == SECOND
     assert SECOND.shape == (26,)
 
 
 def test_the_default_recipe_standardises_and_drops_out():
     rng = np.random.default_rng(0)
     examples = type("E", (), {"x": rng.normal(5, 3, (40, 26)).astype(np.float32), "genres": tuple("abcd")})
-    network = new_network(MLP, examples)
+    network = init_network(MLP, examples)
     assert isinstance(network[0], Standardize) and MLP.name == "mlp"
     assert sum(isinstance(layer, nn.Dropout) for layer in network) == 2
     torch.testing.assert_close(network[0](torch.tensor(examples.x)).mean(0), torch.zeros(26), atol=1e-5, rtol=0)

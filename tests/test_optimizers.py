@@ -16,35 +16,15 @@ import torch
 from torch import nn
 
 from genre_nbs import optimizers
+from genre_nbs.app.compare import compare
+from genre_nbs.classifier import init_network, Recipe
+from genre_nbs.comparison import (
+    append_rows, best_lr, can_stack, Candidate, CANDIDATES, COLUMNS, final_runs, HEADER, Job,
+    lr_grid, lr_scores, lr_trials, make_jobs, Plan, read_rows, run_job, Study, untuned_runs)
 from genre_nbs.datasets import Examples
-from genre_nbs.optimizers import (
-    CANDIDATES,
-    COLUMNS,
-    HEADER,
-    Candidate,
-    Job,
-    Plan,
-    Study,
-    append_rows,
-    as_jobs,
-    as_the_course,
-    best_lr,
-    can_stack,
-    carry_out,
-    compare,
-    course_table,
-    fair_table,
-    final_runs,
-    holm,
-    lr_grid,
-    lr_scores,
-    lr_trials,
-    mean_intervals,
-    mend,
-    read_rows,
-    score_table,
-)
-from genre_nbs.training import Recipe, fit, new_network
+from genre_nbs.optimizers import mean_intervals, score_table, tuned_table, untuned_table
+from genre_nbs.statistics import holm
+from genre_nbs.training import fit
 
 GENRES = ("blues", "jazz", "metal")
 
@@ -112,7 +92,7 @@ def test_half_a_line_is_cut_off_wherever_the_power_failed(tmp_path, cut):
     append_rows(path, [one])
     path.write_bytes(path.read_bytes()[:cut])
     assert len(read_rows(path)) == 0
-    mend(path)
+    truncate_partial_line(path)
     append_rows(path, [one])
     assert read_rows(path).seed.tolist() == [0]
 
@@ -121,14 +101,14 @@ def test_another_file_is_never_touched(study):
     study.table.parent.mkdir()
     study.table.write_text("my,own,notes\nhalf a li")
     with pytest.raises(ValueError, match="no table of runs"):
-        as_the_course(study)
+        untuned_runs(study)
     assert study.table.read_text() == "my,own,notes\nhalf a li"
 
 
 def test_a_second_process_at_the_same_table_is_refused(study):
     study.table.parent.mkdir()
     with optimizers.FileLock(study.table.with_suffix(".lock")), pytest.raises(ValueError, match="another run is writing"):
-        as_the_course(study)
+        untuned_runs(study)
 
 
 # --- resuming
@@ -136,27 +116,27 @@ def test_a_second_process_at_the_same_table_is_refused(study):
 
 def count_jobs(monkeypatch):
     done = []
-    monkeypatch.setattr(optimizers, "carry_out", lambda study, job: done.append(job) or carry_out(study, job))
+    monkeypatch.setattr(optimizers, "run_job", lambda study, job: done.append(job) or run_job(study, job))
     return done
 
 
 def test_what_is_done_is_not_done_again(study, monkeypatch):
     done = count_jobs(monkeypatch)
-    first = as_the_course(study)
+    first = untuned_runs(study)
     assert [job.name for job in done] == ["SGD", "Adam"] and len(first) == 4
     lines = study.table.read_text().splitlines(keepends=True)
     study.table.write_text("".join(lines[:2]) + lines[2][:40])  # one run of four, and a half
-    again = as_the_course(study)
+    again = untuned_runs(study)
     assert {(job.name, job.seeds) for job in done[2:]} == {("SGD", (1,)), ("Adam", (0, 1))}
     np.testing.assert_allclose(score_table(again), score_table(first), atol=0.04)  # alone or in a stack: to rounding, a song at most
-    as_the_course(replace(study, plan=replace(SMALL, seeds=3)))
+    untuned_runs(replace(study, plan=replace(SMALL, seeds=3)))
     assert [(job.name, job.seeds) for job in done[4:]] == [("SGD", (2,)), ("Adam", (2,))]
 
 
 def test_a_final_run_that_the_course_asked_for_too_is_trained_once(study, monkeypatch):
     trials, done = lr_trials(study), count_jobs(monkeypatch)
     lr = best_lr(lr_scores(trials)["Adam"], CANDIDATES["Adam"].lr)
-    course = as_the_course(replace(study, plan=replace(SMALL, lr=lr, candidates=("Adam",))))
+    course = untuned_runs(replace(study, plan=replace(SMALL, lr=lr, candidates=("Adam",))))
     finals = final_runs(study, trials)
     assert [(job.stage, job.name) for job in done] == [("course", "Adam"), ("final", "SGD")]
     assert score_table(finals).Adam.tolist() == score_table(course).Adam.tolist()
@@ -169,7 +149,7 @@ def test_a_candidate_of_ones_own_runs_in_several_processes_and_anew_with_other_o
     study = replace(study, jobs=2)
     for momentum in (0.1, 0.99, 0.1):
         monkeypatch.setitem(CANDIDATES, "mine", Candidate("Muon", {"momentum": momentum}))
-        rows.append(as_the_course(replace(study, plan=Plan(**plan, candidates=("mine", "Adam")))))
+        rows.append(untuned_runs(replace(study, plan=Plan(**plan, candidates=("mine", "Adam")))))
     losses = [found[found.candidate == "mine"].train_loss.item() for found in rows]
     assert losses[0] == losses[2] != losses[1] and len(read_rows(study.table)) == 3
     assert set(rows[1].optimizer) == {'Muon {"momentum": 0.99}', "Adam {}"}
@@ -187,9 +167,9 @@ def test_a_candidate_of_ones_own_runs_in_several_processes_and_anew_with_other_o
     ],
 )
 def test_rows_of_another_study_in_the_same_file_are_left_alone(study, change):
-    own, other = as_the_course(study), as_the_course(replace(study, **change))
+    own, other = untuned_runs(study), untuned_runs(replace(study, **change))
     assert len(read_rows(study.table)) == 8 and set(own.settings).isdisjoint(other.settings) and len(other) == 4
-    pd.testing.assert_frame_equal(as_the_course(study), own)
+    pd.testing.assert_frame_equal(untuned_runs(study), own)
 
 
 def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
@@ -198,7 +178,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from test_optimizers import *\n"
         "plan = Plan(seeds=4, candidates=('Muon', 'Adafactor'), epochs=int(sys.argv[3]))\n"
-        "if __name__ == '__main__': as_the_course(Study(RECIPE, examples(200), examples(30, 1), sys.argv[2], plan=plan))\n"
+        "if __name__ == '__main__': untuned_runs(Study(RECIPE, examples(200), examples(30, 1), sys.argv[2], plan=plan))\n"
     )
     path, here = tmp_path / "runs.csv", os.path.dirname(__file__)
     child = subprocess.Popen([sys.executable, script, here, path, "10"])
@@ -212,22 +192,22 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     with open(path, "a") as f:
         f.write("half a line, as a kill in the middle of writing leaves it")
     plan = Plan(seeds=4, candidates=("Muon", "Adafactor"), epochs=10)
-    rows = as_the_course(Study(RECIPE, examples(200), examples(30, 1), path, plan=plan))
+    rows = untuned_runs(Study(RECIPE, examples(200), examples(30, 1), path, plan=plan))
     assert len(rows) == 8 and rows.seconds.tolist()[: len(kept)] == kept.seconds.tolist()
 
 
 def test_several_processes_give_the_same_numbers(study):
-    alone = as_the_course(study)
-    both = as_the_course(replace(study, table=study.table.with_name("other.csv"), jobs=2))
+    alone = untuned_runs(study)
+    both = untuned_runs(replace(study, table=study.table.with_name("other.csv"), jobs=2))
     pd.testing.assert_frame_equal(score_table(alone), score_table(both))
     assert set(both.threads) == {1}
 
 
 def test_a_dask_cluster_gives_the_same_numbers(study):
     distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
-    alone, threads = as_the_course(study), torch.get_num_threads()
+    alone, threads = untuned_runs(study), torch.get_num_threads()
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        far = as_the_course(replace(study, table=study.table.with_name("far.csv"), scheduler=cluster.scheduler_address))
+        far = untuned_runs(replace(study, table=study.table.with_name("far.csv"), scheduler=cluster.scheduler_address))
         moves = cluster.scheduler.transition_counter
     torch.set_num_threads(threads)  # two workers in one process take it from each other
     pd.testing.assert_frame_equal(score_table(alone), score_table(far))
@@ -246,7 +226,7 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
 
     monkeypatch.setattr(optimizers, "train_job", train_job)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda seed: carry_out(study, job_of("course", "SGD", 0.1, ())), range(3)))
+        list(pool.map(lambda seed: run_job(study, job_of("course", "SGD", 0.1, ())), range(3)))
     assert most == [1, 1, 1]
 
 
@@ -254,8 +234,8 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
 
 
 def test_a_run_is_what_fit_gives_alone(study):
-    (found,) = carry_out(study, job_of("course", "SGD with momentum", 0.05, (3,)))
-    model = new_network(RECIPE, study.train, 3)
+    (found,) = run_job(study, job_of("course", "SGD with momentum", 0.05, (3,)))
+    model = init_network(RECIPE, study.train, 3)
     history = fit(model, study.train, study.valid, optimizer="SGD", lr=0.05, optimizer_options={"momentum": 0.9, "nesterov": True}, epochs=2, seed=3)
     kept = history.table.loc[history.best_epoch - 1]
     assert found["valid_f1_macro"] == pytest.approx(kept.valid_f1_macro, abs=1e-6) and found["best_epoch"] == history.best_epoch
@@ -263,8 +243,8 @@ def test_a_run_is_what_fit_gives_alone(study):
 
 
 def test_all_optimizers_begin_with_the_same_weights_and_batches(study):
-    frozen = [carry_out(study, job_of("course", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
-    assert len(set(frozen)) == 1 and frozen[0] != carry_out(study, job_of("course", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
+    frozen = [run_job(study, job_of("course", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
+    assert len(set(frozen)) == 1 and frozen[0] != run_job(study, job_of("course", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
 
 
 def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone():
@@ -277,30 +257,30 @@ def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone
 
 def test_lone_runs_go_seed_by_seed(study):
     runs = [(name, 0.002, seed) for seed in range(2) for name in ("Muon", "Adafactor", "Adam")]
-    order = [(job.name, job.seeds) for job in as_jobs(study, "course", runs)]
+    order = [(job.name, job.seeds) for job in make_jobs(study, "course", runs)]
     assert order == [("Muon", (0,)), ("Adafactor", (0,)), ("Adam", (0, 1)), ("Muon", (1,)), ("Adafactor", (1,))]
 
 
 def test_a_diverging_run_is_a_row_with_its_epoch_and_comes_last(study):
     wild = replace(study, plan=replace(SMALL, lr=1e30))
-    rows = as_the_course(wild)
+    rows = untuned_runs(wild)
     assert set(rows[rows.candidate == "SGD"].diverged_at) == {1} and rows[rows.candidate == "SGD"].best_epoch.tolist() == [0, 0]
     both = table([("Adam", 0.1, 0, 0.2), {"candidate": "SGD", "f1": 0.9, "diverged_at": 5.0}])
-    assert course_table(both).index.tolist() == ["Adam", "SGD"] and course_table(both).failed.tolist() == [0, 1]
+    assert untuned_table(both).index.tolist() == ["Adam", "SGD"] and untuned_table(both).failed.tolist() == [0, 1]
 
 
 def test_an_optimizer_that_cannot_work_is_a_row_with_its_reason(study, monkeypatch):
     monkeypatch.setitem(CANDIDATES, "SGD", replace(CANDIDATES["SGD"], options={"momentum": -1.0}))
-    rows = as_the_course(study)
+    rows = untuned_runs(study)
     assert rows.groupby("candidate").reason.first().to_dict() == {"Adam": "", "SGD": "Invalid momentum value: -1.0"}
-    assert course_table(rows).loc["SGD", ["mean", "failed"]].tolist() == [0, 2]
+    assert untuned_table(rows).loc["SGD", ["mean", "failed"]].tolist() == [0, 2]
 
 
 def test_the_callers_threads_are_given_back(study):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        (found,) = carry_out(replace(study, jobs=2), job_of("course", "SGD", 0.1, (0,)))
+        (found,) = run_job(replace(study, jobs=2), job_of("course", "SGD", 0.1, (0,)))
         assert found["threads"] == 1 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -344,7 +324,7 @@ def fake_scores(monkeypatch, score):
         about |= {"epochs": 2, "best_epoch": 1, "threads": 1}
         return [about | {"seed": seed, "valid_f1_macro": score(job.name, job.lr)} for seed in job.seeds]
 
-    monkeypatch.setattr(optimizers, "carry_out", carry)
+    monkeypatch.setattr(optimizers, "run_job", carry)
 
 
 @pytest.mark.parametrize("far, edge", [(1e9, -1), (1e-15, 0)])
@@ -372,18 +352,18 @@ def test_final_runs_take_the_best_learning_rate_and_seeds_that_chose_nothing(stu
 
 def test_test_songs_are_judged_by_final_runs_only_and_close_the_trials(study):
     opened = replace(study, test=examples(30, 2))
-    assert as_the_course(opened).test_accuracy.isna().all()
+    assert untuned_runs(opened).test_accuracy.isna().all()
     trials = lr_trials(opened)
     finals = final_runs(opened, trials)
     assert trials.test_accuracy.isna().all() and finals.test_accuracy.between(0.2, 1).all()
-    assert fair_table(trials, finals).test.notna().all() and "test" not in fair_table(trials, final_runs(study, trials))
+    assert tuned_table(trials, finals).test.notna().all() and "test" not in tuned_table(trials, final_runs(study, trials))
     assert len(lr_trials(opened)) == len(trials)  # reading is free
     with pytest.raises(ValueError, match="have been opened"):
         lr_trials(replace(opened, plan=replace(SMALL, trials=5)))
 
 
 def test_the_test_score_is_that_of_the_kept_weights(study):
-    found = carry_out(replace(study, test=study.valid), job_of("final", "Adam", 0.01, (0,)))[0]
+    found = run_job(replace(study, test=study.valid), job_of("final", "Adam", 0.01, (0,)))[0]
     assert found["test_f1_macro"] == pytest.approx(found["valid_f1_macro"], abs=1e-6)
     assert found["test_accuracy"] == pytest.approx(found["valid_accuracy"], abs=1e-6)
 
@@ -394,14 +374,14 @@ def test_the_test_score_is_that_of_the_kept_weights(study):
 def test_first_places_are_shared_and_bands_are_those_of_the_seeds():
     scores = {"SGD": (0.5, 0.9, 0.7), "Adam": (0.6, 0.8, 0.7)}
     rows = table([(name, 0.1, seed, f1) for name, values in scores.items() for seed, f1 in enumerate(values)])
-    found = course_table(rows)
+    found = untuned_table(rows)
     assert found["came first"].to_dict() == pytest.approx({"SGD": 0.5, "Adam": 0.5})
     assert found.loc["SGD", ["one seed", "place", "lowest", "mean", "highest"]].tolist() == pytest.approx([0.5, 2, 0.5, 0.7, 0.9])
 
 
 def test_only_seeds_that_all_have_done_count():
     rows = table([("SGD", 0.1, 0, 0.5), ("Adam", 0.1, 0, 0.6), ("SGD", 0.1, 1, 0.9)])
-    assert score_table(rows).index.tolist() == [0] and course_table(rows).loc["SGD", "mean"] == 0.5
+    assert score_table(rows).index.tolist() == [0] and untuned_table(rows).loc["SGD", "mean"] == 0.5
 
 
 def test_holm_as_worked_by_hand():
@@ -423,14 +403,14 @@ def test_small_differences_that_all_seeds_share_are_seen_and_those_they_do_not_a
     luck = rng.normal(0, 0.1, 10)
     values = {"Adam": luck + 0.5, "SGD": luck + 0.48 + rng.normal(0, 0.002, 10), "RAdam": 0.499 + luck + rng.normal(0, 0.05, 10)}
     finals = table([(name, 0.1, seed, f1) for name, own in values.items() for seed, f1 in enumerate(own)]).assign(test_f1_macro=np.nan)
-    found = fair_table(finals, finals)
+    found = tuned_table(finals, finals)
     leader = found.index[0]
     assert found.loc[leader, "behind"] == 0 and np.isnan(found.loc[leader, "p"])
     finals = finals[finals.candidate != "RAdam"]
-    found = fair_table(finals, finals)
+    found = tuned_table(finals, finals)
     assert found.loc["SGD", "behind"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p"] < 0.01
     noisy = pd.concat([finals[finals.candidate == "Adam"], table([("RAdam", 0.1, s, v) for s, v in enumerate(values["RAdam"])]).assign(test_f1_macro=np.nan)])
-    assert fair_table(noisy, noisy).p.max() > 0.3
+    assert tuned_table(noisy, noisy).p.max() > 0.3
 
 
 # --- everything together
@@ -502,8 +482,8 @@ def test_ctrl_c_says_how_to_go_on(clips, genre_nbs_cli, tmp_path, monkeypatch):
         calls.append(job)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return carry_out(study, job)
+        return run_job(study, job)
 
-    monkeypatch.setattr(optimizers, "carry_out", stop)
+    monkeypatch.setattr(optimizers, "run_job", stop)
     done = comparison(genre_nbs_cli, clips, tmp_path)
     assert done.returncode == 130 and "goes on from there" in done.stderr and len(read_rows(tmp_path / "runs.csv")) == 4

@@ -10,23 +10,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from genre_nbs.classifier import GenreClassifier
-from genre_nbs.datasets import Examples, fit_picture, magma_to_grey, plot_area
+from genre_nbs.app.recipes import find_recipe
+from genre_nbs.classifier import GenreClassifier, init_network
+from genre_nbs.datasets import Examples
+from genre_nbs.io.pictures import PictureError, save_picture
 from genre_nbs.picture_cnn import (
-    GREY,
-    PICTURE,
-    PICTURE_BEST,
-    PICTURE_FINAL,
-    PICTURE_FIRST,
-    crop_and_mask,
-    grad_cam,
-    measure,
-    picture_cnn,
-    run_or_read,
-)
-from genre_nbs.recipes import find_recipe
-from genre_nbs.spectrograms import PictureError, magma, save_picture
-from genre_nbs.training import new_network
+    cached_run, crop_and_mask, grad_cam, GREY, PICTURE, PICTURE_BEST, picture_cnn, PICTURE_FINAL,
+    PICTURE_FIRST)
+from genre_nbs.spectrograms import fit_picture, magma, magma_to_grey, plot_area
 
 RNG = np.random.default_rng(0)
 KAGGLE = "blues00009 blues00025 country00007 country00044 hiphop00003 hiphop00018 metal00002".split()
@@ -80,7 +71,7 @@ def test_pooling_before_relu_changes_nothing():
 def test_recipes_are_found_saved_and_loaded(recipe, tmp_path):
     assert find_recipe(recipe.name) is recipe
     data = examples(recipe.representation, 1)
-    classifier = GenreClassifier(new_network(recipe, data).eval(), recipe.representation, data.genres, {})
+    classifier = GenreClassifier(init_network(recipe, data).eval(), recipe.representation, data.genres, {})
     loaded = GenreClassifier.load(classifier.save(tmp_path / "m.safetensors"))
     np.testing.assert_allclose(loaded.predict_proba_examples(data.x), classifier.predict_proba_examples(data.x), atol=1e-6)
     assert loaded.representation == recipe.representation
@@ -200,7 +191,7 @@ def test_kaggle_pictures(real_data, genre_nbs_cli, tmp_path):
         x = np.concatenate([representation.of_file(path) for path in paths])
         assert x.shape == (7, *representation.shape) and not (x >= 250).all(1).all(-1).any(), "no white rows are left"
     data = examples(PICTURE)
-    _, classifier = measure(PICTURE_FINAL, data, "artist", epochs=1)
+    _, classifier = train_and_evaluate(PICTURE_FINAL, data, "artist", epochs=1)
     model = classifier.save(tmp_path / "m.safetensors")
     done = genre_nbs_cli("predict", model, *paths, "--json")
     assert done.returncode == 0 and len(json.loads(done.stdout)["songs"]) == 7
@@ -215,10 +206,10 @@ def test_measure_and_read_again(tmp_path, monkeypatch):
 
     def run():
         calls.append(1)
-        return measure(PICTURE_BEST, examples(), "artist", epochs=1)
+        return train_and_evaluate(PICTURE_BEST, examples(), "artist", epochs=1)
 
-    row, classifier = run_or_read("one", run)
-    again, loaded = run_or_read("one", run)
+    row, classifier = cached_run("one", run)
+    again, loaded = cached_run("one", run)
     assert len(calls) == 1 and again == json.loads(json.dumps(row))
     assert row["n_train"] + row["n"] == 12 and set(row) >= {"accuracy", "accuracy_interval", "seconds", "megabytes", "seed"}
     np.testing.assert_allclose(classifier.predict_proba_examples(examples().x), loaded.predict_proba_examples(examples().x), atol=1e-5)
@@ -227,7 +218,7 @@ def test_measure_and_read_again(tmp_path, monkeypatch):
 def test_a_broken_off_run_leaves_no_row(tmp_path, monkeypatch):
     monkeypatch.setenv("GENRE_NBS_RESULTS", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        run_or_read("one", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        cached_run("one", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     assert not list(tmp_path.iterdir())
 
 

@@ -16,20 +16,11 @@ import pytest
 from genre_nbs import practice
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import (
-    NOTE_NAMES,
-    RESERVED_ARTISTS,
-    SCALES,
-    STYLES,
-    chord,
-    compose,
-    figure,
-    form,
-    make_artist,
-    practice_corpus,
-    practice_song,
-    write_corpus,
-)
+from genre_nbs.practice import practice_corpus, practice_song, RESERVED_ARTISTS, write_corpus
+from genre_nbs.practice.artists import make_artist
+from genre_nbs.practice.songs import compose, form
+from genre_nbs.practice.styles import STYLES
+from genre_nbs.practice.theory import chord, figure, NOTE_NAMES, SCALES
 
 SR = 22050
 SETTINGS = dict(songs_per_genre=3, seconds=2, artists_per_genre=2)

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from genre_nbs import prepare as prepare_room
-from genre_nbs.audio import save_audio
-from genre_nbs.datasets import DataError, Representation, load_arrays, load_examples
-from genre_nbs.prepare import picture_names, prepare
+from genre_nbs.app.prepare import picture_names, prepare
+from genre_nbs.datasets import DataError, load_arrays, load_examples, Representation
+from genre_nbs.io.decode import save_audio
 
 KINDS = ("summary", "mel", "picture")
 COMMAND = Path(sys.executable).with_name("genre-nbs")

@@ -16,30 +16,15 @@ import pandas as pd
 import pytest
 
 from genre_nbs import sources
-from genre_nbs.audio import save_audio
 from genre_nbs.classifier import GenreClassifier
+from genre_nbs.collections import (
+    adapt_representation, artists_for, check_gtzan, collection_root, fetch_gtzan,
+    fetch_gtzan_lists, fetch_kaggle, fma_tracks, gtzan_checksums, gtzan_track, is_feature_table,
+    load_collection, load_table, MFCC_COLUMNS, read_artists, read_collection, table_summaries)
 from genre_nbs.datasets import DataError, Representation
-from genre_nbs.downloads import ArchiveError, DownloadError
-from genre_nbs.sources import (
-    MFCC_COLUMNS,
-    artists_for,
-    check_gtzan,
-    collection_root,
-    fetch_gtzan,
-    fetch_gtzan_lists,
-    fetch_kaggle,
-    fma_tracks,
-    gtzan_checksums,
-    gtzan_track,
-    is_feature_table,
-    load_collection,
-    load_table,
-    read_artists,
-    read_collection,
-    suited,
-    table_summaries,
-)
-from genre_nbs.splitting import SplitError, split_examples
+from genre_nbs.io.decode import save_audio
+from genre_nbs.io.downloads import ArchiveError, DownloadError
+from genre_nbs.splitting import split_examples, SplitError
 
 rng = np.random.default_rng(0)
 SUMMARY = Representation("summary")
@@ -252,7 +237,7 @@ def table(tmp_path, pieces=10, name="features_3_sec.csv", drop=(), length=66149)
 
 
 def test_three_second_rows_are_grouped_by_song(tmp_path):
-    examples = load_collection(table(tmp_path), suited(SUMMARY, tmp_path / "features_3_sec.csv"))
+    examples = load_collection(table(tmp_path), adapt_representation(SUMMARY, tmp_path / "features_3_sec.csv"))
     assert len(examples) == 120 and np.unique(examples.track).size == 12 and examples.songs_known
     train, valid = split_examples(examples, "track")
     assert not set(train.track) & set(valid.track)
@@ -279,7 +264,7 @@ def test_other_file_names_do_not_pretend(tmp_path):
 def test_summaries_are_means_and_standard_deviations(tmp_path):
     path = table(tmp_path, pieces=1, name="features_30_sec.csv", length=661794)
     rows = pd.read_csv(path)
-    examples = load_collection(path, suited(SUMMARY, path))
+    examples = load_collection(path, adapt_representation(SUMMARY, path))
     assert np.allclose(examples.x[:, 0], rows.mfcc1_mean) and np.allclose(examples.x[:, 25] ** 2, rows.mfcc13_var, rtol=1e-5)
     assert load_table(path).x.shape == (12, 27)  # with tempo
     with pytest.raises(DataError, match="summaries of 30 s, but this model takes 1 s"):
@@ -293,7 +278,7 @@ def test_the_real_table_agrees_with_our_own_summaries(real_data):
     from genre_nbs.features import mfcc_summary
 
     path = real_data / "gtzan_features" / "features_30_sec.csv"
-    examples = load_collection(path, suited(SUMMARY, path))
+    examples = load_collection(path, adapt_representation(SUMMARY, path))
     for row, track in zip(examples.x, examples.track, strict=True):
         ours = mfcc_summary(*load_audio(real_data / "gtzan_audio" / f"{track}.wav"))
         assert np.abs(ours - row).max() < 0.5  # another librosa, up to 0.05 on most; their spread is 10 to 100

@@ -4,32 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs.audio import load_audio, save_audio
+from genre_nbs.audio import load_audio
+from genre_nbs.collections import load_collection, read_artists, read_collection, with_artists
 from genre_nbs.datasets import Examples
+from genre_nbs.duplicates import duplicate_table, find_duplicates, fingerprint, fingerprint_of, similarity, with_duplicates
+from genre_nbs.io.decode import save_audio
+from genre_nbs.io.pictures import save_picture
 from genre_nbs.practice import practice_song
-from genre_nbs.sources import load_collection, read_artists, read_collection, with_artists
-from genre_nbs.spectrograms import log_mel, save_picture, to_grey
+from genre_nbs.spectrograms import log_mel, to_grey
 from genre_nbs.splitting import (
-    LeakError,
-    SplitError,
-    check_leak,
-    find_replicas,
-    fingerprint,
-    fingerprint_of,
-    group_split,
-    hash_split,
-    joined_groups,
-    leak_report,
-    likeness,
-    list_key,
-    list_split,
-    random_split,
-    read_list,
-    replica_table,
-    split_examples,
-    stratified_split,
-    with_replicas,
-)
+    check_leak, group_split, hash_split, joined_groups, leak_report, LeakError, list_key,
+    list_split, random_split, read_list, split_examples, SplitError, stratified_split)
 
 
 def made_up(artists_per_genre=4, songs=3, pieces=5, **more):
@@ -151,7 +136,7 @@ def test_groups_of_replicas_stay_together():
                 assert not set(train.artist) & set(valid.artist)
     report = leak_report(examples, *random_split(len(examples), 0.3, 0))
     assert report.loc["recording", "groups"] == 35 and report.loc["artist", "on both sides"] == 12
-    assert replica_table(examples).tracks.tolist() == [["g/song000", "g/song035"]]
+    assert duplicate_table(examples).tracks.tolist() == [["g/song000", "g/song035"]]
 
 
 def test_a_song_of_two_artists_stays_whole():
@@ -183,12 +168,12 @@ def songs(tmp_path_factory):
 
 def test_doubles_are_found_and_nothing_else(songs):
     tracks = read_collection(songs)
-    found = find_replicas(tracks)
+    found = find_duplicates(tracks)
     pairs = {frozenset(pair) for pair in found[["track", "replica"]].itertuples(index=False, name=None)}
     assert frozenset(["jazz/jazz", "jazz/a later"]) in pairs and frozenset(["pop/pop", "rock/c wrong genre"]) in pairs
     assert all(pair <= {"jazz/jazz", "jazz/a later", "jazz/b much later"} or pair == {"pop/pop", "rock/c wrong genre"} for pair in pairs)
-    assert set(found.genres) == {"jazz", "pop and rock"} and found.likeness.between(0.75, 1).all()
-    marked = with_replicas(tracks)
+    assert set(found.genres) == {"jazz", "pop and rock"} and found.similarity.between(0.75, 1).all()
+    marked = with_duplicates(tracks)
     groups = marked.groupby("group").track.agg(sorted).loc[lambda g: g.str.len() > 1].tolist()
     assert groups == [["jazz/a later", "jazz/b much later", "jazz/jazz"], ["pop/pop", "rock/c wrong genre"]]
 
@@ -199,7 +184,7 @@ def test_doubles_among_pictures(songs, tmp_path):
         save_picture(tmp_path / path.parent.name / f"{path.stem}.png", to_grey(mel))
     mel = log_mel(*load_audio(songs / "jazz" / "jazz.wav"))
     save_picture(tmp_path / "jazz" / "softer.png", to_grey(np.maximum(mel - 5, -80)))
-    found = find_replicas(read_collection(tmp_path))
+    found = find_duplicates(read_collection(tmp_path))
     assert found[["track", "replica"]].to_numpy().tolist() == [["jazz/jazz", "jazz/softer"]]
 
 
@@ -207,9 +192,9 @@ def test_files_without_a_fingerprint(songs, tmp_path):
     assert fingerprint(songs / "blues" / "broken.wav") is None and fingerprint(tmp_path / "missing.png") is None
     save_picture(tmp_path / "flat.png", np.full((128, 300), 7, np.uint8))
     flat = fingerprint(tmp_path / "flat.png")
-    assert not flat.any() and next(likeness([flat, flat]))[1][0, 1] == 0  # two blank pictures are no doubles
-    none = find_replicas(pd.DataFrame({"path": [str(songs / "blues" / "broken.wav")], "genre": ["blues"], "track": ["x"]}))
-    assert none.empty and with_replicas(read_collection(songs).head(1)).group.tolist() == ["blues/blues"]
+    assert not flat.any() and next(similarity([flat, flat]))[1][0, 1] == 0  # two blank pictures are no doubles
+    none = find_duplicates(pd.DataFrame({"path": [str(songs / "blues" / "broken.wav")], "genre": ["blues"], "track": ["x"]}))
+    assert none.empty and with_duplicates(read_collection(songs).head(1)).group.tolist() == ["blues/blues"]
 
 
 def test_the_same_loudness_makes_no_double():
@@ -218,7 +203,7 @@ def test_the_same_loudness_makes_no_double():
     for genre in ("classical", "metal", "country"):
         y = practice_song(genre, seconds=12.0)[0][: len(gates)]
         prints.append(fingerprint_of(log_mel(gates * y, 22050, hop_length=1102)))
-    assert np.triu(next(likeness(prints))[1], k=1).max() < 0.6
+    assert np.triu(next(similarity(prints))[1], k=1).max() < 0.6
 
 
 def test_likeness_by_hand():
@@ -228,7 +213,7 @@ def test_likeness_by_hand():
     late = a[20:50] / np.sqrt((a[20:50] ** 2).sum())  # cut at both ends
     other = rng.normal(size=(50, 16)).astype(np.float32)
     other /= np.sqrt((other**2).sum())
-    (first, alike), *rest = likeness([a, late, other])
+    (first, alike), *rest = similarity([a, late, other])
     assert first == 0 and not rest
     assert np.allclose(np.diag(alike), 1, atol=1e-5) and alike[0, 1] == pytest.approx(1, abs=1e-5)
     best = max(
@@ -300,7 +285,7 @@ def test_the_filtered_lists_keep_real_artists_apart(real_data):
 
 
 def test_no_double_is_left_in_the_filtered_set(real_data):
-    assert find_replicas(read_collection(real_data / "gtzan_mel")).empty
+    assert find_duplicates(read_collection(real_data / "gtzan_mel")).empty
 
 
 def test_artists_of_the_index_split_pictures(real_data):

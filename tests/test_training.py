@@ -15,32 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from genre_nbs.classifier import init_network, Recipe, train_recipe
 from genre_nbs.datasets import Examples
-from genre_nbs.training import (
-    ELEVEN,
-    OPTIMIZERS,
-    SCHEDULES,
-    MuonWithAdamW,
-    Recipe,
-    Recorded,
-    Stack,
-    Standardize,
-    batches,
-    copy_weights,
-    epoch_seeds,
-    fit,
-    fit_many,
-    forward_by_hand,
-    make_optimizer,
-    new_network,
-    plot_history,
-    predict_logits,
-    predict_proba,
-    scores,
-    stack_slopes,
-    standardizer,
-    train_recipe,
-)
+from genre_nbs.fast.batches import batches
+from genre_nbs.fast.cuda_graphs import CUDAGraphed
+from genre_nbs.fast.muon import MuonWithAdamW
+from genre_nbs.many import fit_many, manual_forward, Stack, stacked_gradients
+from genre_nbs.networks import predict_logits, predict_proba, scores, Standardize, standardizer
+from genre_nbs.training import copy_weights, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, plot_history, SCHEDULES
 
 GENRES = ("blues", "classical", "metal")
 
@@ -180,7 +162,7 @@ def test_fit_leaves_the_callers_dice_alone():
     expected = torch.rand(4)
     torch.manual_seed(3)
     fit(model, examples(), epochs=1, device="cpu")
-    new_network(Recipe("r", None, lambda shape, k: nn.Linear(shape[0], k)), examples(), seed=1)
+    init_network(Recipe("r", None, lambda shape, k: nn.Linear(shape[0], k)), examples(), seed=1)
     assert torch.equal(torch.rand(4), expected)
 
 
@@ -461,16 +443,16 @@ def test_a_recipe_trains_as_fit_does():
     recipe = Recipe("r", None, build, optimizer="AdamW", lr=0.01, epochs=9)
     data, held_out = examples(), examples(seed=1)
     model, history = train_recipe(recipe, data, held_out, seed=3, epochs=2, device="cpu")
-    by_hand = new_network(recipe, data, seed=3)
+    by_hand = init_network(recipe, data, seed=3)
     assert isinstance(by_hand[0], Standardize) and len(history.table) == 2
     fit(by_hand, data, held_out, optimizer="AdamW", lr=0.01, epochs=2, seed=3, device="cpu")
     assert same_bits(model, by_hand)
-    assert not same_bits(model, new_network(recipe, data, seed=4))
+    assert not same_bits(model, init_network(recipe, data, seed=4))
 
 
 def test_a_recipe_may_go_without_standardising():
     recipe = Recipe("r", None, lambda shape, k: nn.Linear(shape[0], k), standardize=False)
-    assert [type(layer) for layer in new_network(recipe, examples())] == [nn.Linear]
+    assert [type(layer) for layer in init_network(recipe, examples())] == [nn.Linear]
     with pytest.raises(ValueError, match="no training examples"):
         train_recipe(recipe, examples().take(np.arange(0)))
 
@@ -538,7 +520,7 @@ def test_a_warm_up_notices_waiting_and_passes_other_warnings_on(monkeypatch):
         warnings.warn("another", stacklevel=1)
         return x + 1
 
-    recorded = Recorded(function)
+    recorded = CUDAGraphed(function)
     with pytest.warns(UserWarning, match="another") as said:
         for asks in (True, True, False):
             assert torch.equal(recorded(torch.ones(2), asks), torch.full((2,), 2.0))
@@ -554,7 +536,7 @@ def stackable(seed=0, dropout=0.0):
     return nn.Sequential(*begin, nn.Unflatten(1, (2, 4)), nn.Flatten(), nn.LayerNorm(8), nn.Linear(8, 3))
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(ELEVEN)))
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - set(ELEMENTWISE_OPTIMIZERS)))
 def test_a_stack_refuses_what_looks_at_whole_matrices(name):
     with pytest.raises(ValueError, match=f"{name} looks at whole matrices"):
         fit_many([stackable(), stackable(1)], examples(), optimizer=name, epochs=1, device="cpu")
@@ -566,7 +548,7 @@ def by_hand_alone(seed=0):
 
 
 @pytest.mark.parametrize("make", [stackable, by_hand_alone])
-@pytest.mark.parametrize("name", ELEVEN)
+@pytest.mark.parametrize("name", ELEMENTWISE_OPTIMIZERS)
 def test_each_network_of_a_stack_equals_its_lone_run(name, make):
     data, held_out, seeds = examples(), examples(seed=1), [4, 0, 7]
     settings = {"optimizer": name, "epochs": 3, "device": "cpu", "batch_size": 7, "schedule": "cosine", "label_smoothing": 0.1}
@@ -620,7 +602,7 @@ def slopes_both_ways(models, x, truth):
         assert stack.by_hand
         stack.by_hand = by_hand
         torch.manual_seed(0)
-        stack_slopes(stack, x, truth)
+        stacked_gradients(stack, x, truth)
         found.append(stack.row.grad.clone())
     return found
 
@@ -636,11 +618,11 @@ def test_slopes_by_hand_are_those_of_autograd(front):
 def test_dropout_by_hand_hides_its_share_and_scales_the_rest():
     torch.manual_seed(0)
     stack = Stack([nn.Sequential(nn.Linear(4, 1000), nn.Dropout(0.25), nn.Linear(1000, 2)) for _ in range(2)]).train()
-    _, kept = forward_by_hand(stack, torch.randn(2, 3, 4))
+    _, kept = manual_forward(stack, torch.randn(2, 3, 4))
     assert kept[1].unique().tolist() == pytest.approx([0, 1 / 0.75]) and 0.7 < (kept[1] > 0).float().mean() < 0.8
     assert torch.equal(kept[2] == 0, kept[1] == 0)
-    stack_slopes(stack, torch.randn(2, 3, 4), torch.rand(2, 3, 2))
-    assert (stack.slope_of["0.bias"] == 0).float().mean() < 0.1  # a unit hidden for all three examples is rare
+    stacked_gradients(stack, torch.randn(2, 3, 4), torch.rand(2, 3, 2))
+    assert (stack.grads["0.bias"] == 0).float().mean() < 0.1  # a unit hidden for all three examples is rare
 
 
 def test_dropout_that_hides_all_gives_numbers():

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
-from genre_nbs.audio import save_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import RESERVED_ARTISTS, practice_song
-from genre_nbs.spectrograms import save_picture, spectrogram_picture
+from genre_nbs.io.decode import save_audio
+from genre_nbs.io.pictures import save_picture
+from genre_nbs.practice import practice_song, RESERVED_ARTISTS
+from genre_nbs.spectrograms import spectrogram_picture
 
 SR = 22050
 SHORT_SECONDS = 9.0

@@ -1,0 +1,49 @@
+"The course notebooks: where they lie in the installed package, and how they come to the student."
+
+import os
+import shutil
+from pathlib import Path
+
+from genre_nbs.io.files import atomic_path, sha256
+
+MARK = ".genre_nbs"  # remembers what was copied: a line "checksum  name" for each notebook
+
+
+def course_folder():
+    "The folder of the notebooks: inside the installed package, or `nbs` beside it in a checkout."
+    package = Path(__file__).parents[1]
+    installed, checkout = package / "course", package.parent / "nbs"
+    return installed if installed.is_dir() else checkout
+
+
+def copy_course(folder):
+    """Copy the notebooks into `folder`, never over one that the student changed; returns (copied, kept) names.
+
+    A notebook that is still as we copied it is brought up to date; one that differs stays as it is.
+    Raises `ValueError` when `folder` is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file, not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    before, marks, copied, kept = _read_marks(folder), {}, [], []
+    for source in sorted(course_folder().glob("*.ipynb")):
+        target, fresh = folder / source.name, sha256(source)
+        present = sha256(target) if target.is_file() else "no plain file" if os.path.lexists(target) else None
+        if present in (None, before.get(source.name)) and present != fresh:
+            with atomic_path(target) as part:
+                shutil.copyfile(source, part)
+            copied.append(source.name)
+        elif present != fresh:
+            kept.append(source.name)
+        marks[source.name] = before.get(source.name, fresh) if source.name in kept else fresh
+    with atomic_path(folder / MARK) as part:
+        part.write_text("".join(f"{mark}  {name}\n" for name, mark in marks.items()), encoding="utf-8")
+    return copied, kept
+
+
+def _read_marks(folder):
+    "Checksums of the notebooks as they were last copied, by name."
+    mark = folder / MARK
+    lines = mark.read_text(encoding="utf-8", errors="replace").splitlines() if mark.is_file() else []
+    return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}

@@ -1,0 +1,1 @@
+"Bytes that are not trusted, and files that are written whole: knows no lesson."

@@ -1,0 +1,88 @@
+"Checkpoints: all that the next epoch of a training run depends on, in one safetensors file."
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from genre_nbs.io.files import atomic_path
+
+HEADER = "genre_nbs_checkpoint"
+DEVICE_OPTIONS = ("fused", "capturable")  # options of an optimizer that fit one device, and perhaps not another
+
+
+def save_checkpoint(
+    path: str | Path,  # file to write, replaced atomically
+    run,  # a `training.Run`: model, optimizer, settings, history and best weights
+):
+    "Write a run into one safetensors file."
+    state = run.optimizer.state_dict()
+    moments = {f"optimizer.{i}.{name}": value for i, values in state["state"].items() for name, value in values.items()}
+    tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()} | {f"best.{k}": v for k, v in run.best.items()}
+    tensors |= {k: v for k, v in moments.items() if isinstance(v, torch.Tensor)}
+    plain = {k: v for k, v in moments.items() if k not in tensors}
+    about = {"settings": run.settings, "history": asdict(run.history), "groups": state["param_groups"], "plain": plain}
+    with atomic_path(path) as part:
+        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {HEADER: json.dumps(about)})
+
+
+def read_checkpoint(
+    path: str | Path,  # written by `save_checkpoint`
+) -> tuple:  # (dict of settings and history, dict of tensors)
+    "The content of a checkpoint. Raises `ValueError` when it cannot be read."
+    try:
+        with safe_open(path, framework="pt") as f:
+            return json.loads(f.metadata()[HEADER]), {key: f.get_tensor(key) for key in f.keys()}
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no checkpoint, or is damaged ({error}): delete it to start anew") from error
+
+
+def load_checkpoint(
+    path: str | Path,  # written by `save_checkpoint`
+    run,  # a `training.Run`: its model, optimizer, history and best weights are restored, in place
+):
+    "Restore a run. Raises `ValueError` when the file is damaged or belongs to a run with other settings."
+    about, tensors = read_checkpoint(path)
+    then, now = about["settings"], run.settings
+    other = [f"{k}: {then.get(k)!r} there, {now[k]!r} here" for k in now if then.get(k) != now[k]]
+    if other:
+        raise ValueError(f"{path} is the checkpoint of another run ({'; '.join(other)}): name another file or delete it")
+    run.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+    restore_optimizer(run.optimizer, about["groups"], about["plain"] | tensors)
+    run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}
+    run.history = type(run.history)(**about["history"])
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,  # its state is restored, in place
+    groups: list,  # its parameter groups, as they were
+    values: dict,  # "optimizer.<parameter>.<name>" -> value; other keys are passed over
+):
+    "The optimizer's state as it was, on the device of its weights."
+    state = {}
+    for key, value in values.items():
+        part, name = key.split(".", 1)
+        if part == "optimizer":
+            state.setdefault(int(name.split(".")[0]), {})[name.split(".")[1]] = value
+    here = [{name: group[name] for name in DEVICE_OPTIONS if name in group} for group in optimizer.param_groups]
+    optimizer.load_state_dict({"state": state, "param_groups": [then | now for then, now in zip(groups, here, strict=True)]})
+    for p, moments in optimizer.state.items():  # in the memory format of the weights, which fused optimizers take for granted
+        moments.update({k: torch.empty_like(p).copy_(v) for k, v in moments.items() if torch.is_tensor(v) and v.shape == p.shape})
+
+
+def run_checksum(
+    model: nn.Module,  # its layers count, not its weights
+    *examples,  # `Examples`, whose numbers and labels count; None is passed over
+) -> str:  # 16 hexadecimal digits
+    "Tells one network and data set from another, so that a checkpoint is only continued with its own."
+    digest = hashlib.sha256(str(model).encode())
+    for part in examples:
+        for array in () if part is None else (part.x, part.y):
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]

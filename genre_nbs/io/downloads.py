@@ -1,0 +1,372 @@
+"""Files and archives from elsewhere, which are not trusted: fetched with checks, unpacked inside their own folder.
+
+pooch does the fetching: checksums, one download for ever, the finished file moved into place in one step. What it has not,
+and this module adds, is to go on where a download was cut off (HTTP ranges), to try again, and to check the length.
+"""
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import secrets
+import shutil
+import stat
+import tarfile
+import time
+import zipfile
+import zlib
+from hashlib import sha256 as text_sha256
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import urlsplit
+
+import pooch
+import requests
+from filelock import FileLock
+
+from genre_nbs.io.files import cache_dir, sha256 as file_sha256
+
+CHUNK = 1 << 20  # bytes handled at once
+PIECE = 1 << 16  # bytes taken from the network at once: what a cut costs at most
+MAX_BYTES = 1 << 40  # an archive that unpacks to more is refused: 1 TiB, a little more than the largest collection (fma_full)
+MAX_FILES = 1_000_000  # and one with more members than this
+MAX_RATIO = 200  # music hardly shrinks: more unpacked bytes than this for each packed one is a bomb
+TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError)
+
+
+class DownloadError(ValueError):
+    "A file that could not be fetched, or is not the one that was asked for."
+
+
+class ArchiveError(ValueError):
+    "An archive that is damaged, or that must not be unpacked."
+
+
+# ---- fetching
+
+
+class Bar:
+    "A progress bar on standard error that counts bytes; silent unless asked for."
+
+    def __init__(self, title, total, show):
+        self.title, self.total, self.show = title, total or None, show
+
+    def __enter__(self):
+        if self.show:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+            self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.progress.start()
+            self.task = self.progress.add_task(self.title, total=self.total)
+        return self
+
+    def at(self, done):
+        if self.show:
+            self.progress.update(self.task, completed=done)
+
+    def __exit__(self, *error):
+        if self.show:
+            self.progress.stop()
+
+
+class Resuming:
+    """A downloader for pooch that goes on where an earlier try stopped.
+
+    What has come so far lies beside the goal as `.NAME.part`, and what the server said of the file (its ETag) in
+    `.NAME.part.json`: a file that changed on the server since then is fetched anew.
+    """
+
+    def __init__(self, part, size=None, timeout=30.0, tries=5, wait=1.0, progress=False):
+        self.part, self.note = Path(part), Path(f"{part}.json")
+        self.size, self.timeout, self.tries, self.wait, self.progress = size, timeout, tries, wait, progress
+
+    def __call__(self, url, output_file, pooch_object):
+        for attempt in range(1, self.tries + 1):
+            before = self.have()
+            try:
+                self.fetch(url)
+                break
+            except DownloadError:  # not the file that was asked for: of no use later either
+                self.part.unlink(missing_ok=True)
+                self.note.unlink(missing_ok=True)
+                raise
+            except TRANSIENT as error:
+                if attempt == self.tries:
+                    raise DownloadError(
+                        f"{url}: the connection failed {attempt} times; what came is kept, so trying again goes on"
+                    ) from error
+                time.sleep(self.wait if self.have() > before else self.wait * 2**attempt)
+        self.part.replace(output_file)
+        self.note.unlink(missing_ok=True)
+
+    def have(self):
+        "Bytes that have come so far."
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def known_tag(self, url):
+        "What the server said of the file when the part was begun, if that was the same address."
+        try:
+            note = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return note.get("tag") if note.get("url") == url else None
+
+    def fetch(self, url):
+        "One try: ask for what is missing, and add it to the part."
+        tag, have = self.known_tag(url), self.have()
+        # Without a tag nobody could tell whether the old part belongs to the file that is there now.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-", "If-Range": tag} if have and tag else {})
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
+            if answer.status_code == 416:  # nothing is left to send, or the part is longer than the file
+                if answer.headers.get("Content-Range") == f"bytes */{have}":
+                    return
+                self.part.unlink()
+                raise requests.ConnectionError("the part does not fit the file")
+            if answer.status_code >= 500 or answer.status_code == 429:
+                raise requests.ConnectionError(f"the server answered {answer.status_code}")
+            if answer.status_code not in (200, 206):
+                raise DownloadError(f"{url}: the server answered {answer.status_code} {answer.reason}")
+            if url.startswith("https:") and not answer.url.startswith("https:"):
+                raise DownloadError(f"{url}: leads to {answer.url}, which is not encrypted")
+            self.receive(url, answer, have if answer.status_code == 206 else 0)
+
+    def receive(self, url, answer, start):
+        "Write the body after byte `start`, and check the length that was promised."
+        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            self.part.unlink()
+            raise requests.ConnectionError("the server sent another part than was asked for")
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        if self.size and total and total != self.size:
+            raise DownloadError(f"{url}: is {total} bytes long, expected {self.size}")
+        if not start:
+            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+            weak = tag and tag.startswith("W/")  # a weak tag cannot promise the same bytes
+            self.note.write_text(json.dumps({"url": url, "tag": None if weak else tag}), encoding="utf-8")
+        done = start
+        with open(self.part, "ab" if start else "wb") as part, Bar(f"Fetching {self.part.name[1:-5]}", total, self.progress) as bar:
+            for chunk in answer.iter_content(PIECE):
+                done += len(chunk)
+                if self.size and done > self.size:
+                    raise DownloadError(f"{url}: sends more than the {self.size} bytes expected")
+                part.write(chunk)
+                bar.at(done)
+        if total and done < total:
+            raise requests.ConnectionError(f"{done} of {total} bytes came")
+        if self.size and done != self.size:
+            raise DownloadError(f"{url}: sent {done} bytes, expected {self.size}")
+
+
+def lock_of(path):
+    "A lock on a file, kept in the cache: two processes that want the same file share one download."
+    locks = cache_dir() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{text_sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock", timeout=3600)
+
+
+def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, progress=False) -> Path:
+    """Fetch `url` to the file `path`, once: a file that is there with the right checksum stays.
+
+    Goes on where an earlier try was cut off, tries again `tries` times, and gives up on a server that is silent for
+    `timeout` seconds. Raises `DownloadError` for a wrong checksum or length, and for anything that the server refuses.
+    """
+    path = Path(path)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise DownloadError(f"{url}: is not a web address")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    downloader = Resuming(part, size, timeout, tries, wait, progress)
+    logger = pooch.get_logger()
+    level, logger.level = logger.level, 40  # its progress lines would be noise: the bar shows it
+    try:
+        with lock_of(path):
+            pooch.retrieve(url, f"sha256:{sha256}" if sha256 else None, path.name, path.parent, downloader=downloader)
+    except DownloadError:
+        raise
+    except ValueError as error:  # pooch's word for a wrong checksum
+        raise DownloadError(f"{url}: what came has not the checksum {sha256}; it was thrown away") from error
+    except requests.RequestException as error:
+        raise DownloadError(f"{url}: cannot be fetched ({type(error).__name__})") from error
+    finally:
+        logger.level = level
+    return path
+
+
+# ---- unpacking
+
+
+def safe_name(name) -> PurePosixPath:
+    "The path of a member inside its archive. Raises `ArchiveError` when it could lead out of the folder."
+    path = PurePosixPath(name)
+    windows = PureWindowsPath(name)
+    if path.is_absolute() or windows.drive or windows.root or "\\" in name:
+        raise ArchiveError(f"holds {name!r}, which is not a path inside it")
+    if ".." in path.parts:
+        raise ArchiveError(f"holds {name!r}, which leads out of its folder")
+    if any(ord(letter) < 32 for letter in name) or any(len(part.encode()) > 255 for part in path.parts):
+        raise ArchiveError(f"holds a name that no file should have: {name[:60]!r}")
+    return path
+
+
+class Budget:
+    "How much an archive may unpack to; the bytes are counted as they come, whatever its table of contents says."
+
+    def __init__(self, packed, max_bytes, max_files):
+        self.max_bytes = min(max_bytes, max(packed * MAX_RATIO, 100 * CHUNK))
+        self.max_files, self.bytes, self.files = max_files, 0, 0
+
+    def file(self):
+        self.files += 1
+        if self.files > self.max_files:
+            raise ArchiveError(f"holds more than {self.max_files} files")
+
+    def add(self, n):
+        self.bytes += n
+        if self.bytes > self.max_bytes:
+            raise ArchiveError(f"unpacks to more than {self.max_bytes} bytes")
+
+
+class Metered:
+    "An unpacking stream that counts against the budget, and never hands out a huge piece at once."
+
+    def __init__(self, stream, budget):
+        self.stream, self.budget, self.high = stream, budget, 0
+
+    def read(self, n=-1):
+        if n < 0 or n > 64 * CHUNK:
+            raise ArchiveError("has a header of absurd size")
+        data = self.stream.read(n)
+        self.count()
+        return data
+
+    def seek(self, *where):
+        place = self.stream.seek(*where)
+        self.count()
+        return place
+
+    def count(self):
+        place = self.stream.tell()
+        if place > self.high:
+            self.budget.add(place - self.high)
+            self.high = place
+
+    def tell(self):
+        return self.stream.tell()
+
+
+def tar_members(path, budget):
+    "(name, reader or None for a folder) of each member of a tar archive, in order."
+    with open(path, "rb") as raw:
+        magic = raw.read(6)
+    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    with openers.get(magic[:2], open)(path, "rb") as plain:
+        stream = Metered(plain, budget)
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                archive.members.clear()  # tarfile would remember a million of them
+                check_tar_member(member, path.parent)
+                yield member.name, None if member.isdir() else archive.extractfile(member)
+            check_tar_end(stream, archive.offset)
+
+
+def check_tar_member(member, folder):
+    "Refuse what is neither a plain file nor a folder, or would be written elsewhere."
+    safe_name(member.name)
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        kind = "link" if member.issym() or member.islnk() else "sparse file" if member.isreg() else "device or pipe"
+        raise ArchiveError(f"holds the {kind} {member.name!r}; only files and folders are unpacked")
+    if hasattr(tarfile, "data_filter"):  # Python's own rules (3.10.12, 3.11.4 and later), as a second opinion
+        tarfile.data_filter(member, str(folder))
+
+
+def check_tar_end(stream, end):
+    "tarfile takes a damaged header for the end; the true end is empty blocks, and after them nothing but more."
+    if stream.tell() == end:
+        raise ArchiveError("is cut off: it has no end")
+    while rest := stream.read(CHUNK):  # to the very end, where gzip keeps its checksum
+        if rest.strip(b"\0"):
+            raise ArchiveError("is damaged: after its end there is more")
+
+
+def zip_members(path, budget):
+    "(name, reader or None for a folder) of each member of a zip archive, in order."
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ArchiveError(
+                    f"holds the {'link' if kind == stat.S_IFLNK else 'device or pipe'} {member.filename!r}; only files and folders are unpacked"
+                )
+            if member.flag_bits & 1:
+                raise ArchiveError("is locked with a password")
+            # zipfile cuts a name at its first NUL and turns separators: judge what the archive really says
+            yield member.orig_filename, None if member.is_dir() else archive.open(member)
+
+
+def is_archive(path) -> bool:
+    "Whether a file is a tar (plain, gz, bz2, xz) or zip archive, by its name."
+    return Path(path).name.lower().endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip"))
+
+
+def write_members(members, folder, budget, count_bytes, bar):
+    "Write each member below `folder`, which is new and ours."
+    for name, reader in members:
+        budget.file()
+        inside = safe_name(name)
+        target = folder / inside
+        if reader is None:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise ArchiveError(f"holds {name!r} twice")
+        with reader, open(target, "xb") as out:
+            while chunk := reader.read(CHUNK):
+                if count_bytes:
+                    budget.add(len(chunk))
+                out.write(chunk)
+        bar.at(budget.bytes)
+
+
+def extract(archive, folder, max_bytes=MAX_BYTES, max_files=MAX_FILES, progress=False) -> Path:
+    """Unpack a tar or zip archive into the new folder `folder`, whole or not at all.
+
+    Only plain files and folders inside the folder are written: absolute paths, `..`, links, devices, and archives that
+    grow beyond all measure are refused. Raises `ArchiveError`.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise ArchiveError(f"{archive}: no such file")
+    if folder.exists():
+        raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(6)}")
+    budget = Budget(archive.stat().st_size, max_bytes, max_files)
+    zipped = zipfile.is_zipfile(archive) and not archive.name.lower().endswith((".tar", ".gz", ".tgz", ".bz2", ".xz"))
+    members = zip_members(archive, budget) if zipped else tar_members(archive, budget)
+    part.mkdir()
+    try:
+        with Bar(f"Unpacking {archive.name}", None, progress) as bar:
+            write_members(members, part, budget, count_bytes=zipped, bar=bar)
+        if not any(part.iterdir()):
+            raise ArchiveError("is empty")
+        os.replace(part, folder)
+    except ArchiveError as error:
+        raise ArchiveError(f"{archive}: {error}") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno in (13, 28, 122):  # no permission, disk full, quota: not the archive's fault
+            raise
+        raise ArchiveError(f"{archive}: is damaged, or no archive ({error})") from error
+    finally:
+        members.close()
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def extracted(archive, progress=False) -> Path:
+    "The folder that an archive was unpacked to, in the cache; unpacked once for each content."
+    folder = cache_dir() / "archives" / file_sha256(archive)[:16]
+    return folder if folder.is_dir() else extract(archive, folder, progress=progress)

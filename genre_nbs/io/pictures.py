@@ -1,0 +1,65 @@
+"Picture files in and out: what is broken, animated or too large is refused with a reason."
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from genre_nbs.io.files import atomic_path
+
+class PictureError(ValueError):
+    "A picture that cannot be used: `path` says which, `reason` why."
+
+    def __init__(self, path, reason):
+        self.path, self.reason = str(path), reason
+        super().__init__(f'{path}: {reason}' if str(path) else reason)
+
+    def __reduce__(self): return type(self), (self.path, self.reason)
+
+
+PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg') # what a folder of pictures is searched for
+MAX_PIXELS = 16_000_000 # a larger picture is refused before it is unpacked
+
+
+def pixels_of(
+    image: Image.Image, # an open picture of any mode
+) -> np.ndarray: # (h, w) grey or (h, w, 3) colour, uint8
+    "Pixels in 8 bits: 16-bit grey is scaled, see-through parts lie on white, palettes and other colour spaces become RGB."
+    if image.mode.startswith('I'): return np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
+    kind = 'L' if image.mode in ('1', 'L', 'LA', 'La') else 'RGB'
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image.convert('RGBA'))
+    return np.asarray(image.convert(kind))
+
+
+def read_picture(
+    path, # a PNG or JPEG file
+) -> np.ndarray: # (h, w) grey or (h, w, 3) colour, uint8
+    "Read a picture. Raises `PictureError` when it is missing, broken, cut off, animated, too large or no picture."
+    path = Path(path)
+    if not path.is_file(): raise PictureError(path, 'no such file')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # our own limit is stricter
+            with Image.open(path, formats=('PNG', 'JPEG')) as image:
+                if image.width * image.height > MAX_PIXELS: raise PictureError(path, f'{image.width} x {image.height} pixels are too many')
+                if getattr(image, 'n_frames', 1) > 1: raise PictureError(path, 'is animated, and a spectrogram is a single picture')
+                return pixels_of(image)
+    except PictureError: raise
+    except Image.DecompressionBombError: raise PictureError(path, 'has too many pixels') from None
+    except Image.UnidentifiedImageError: raise PictureError(path, 'is neither a PNG nor a JPEG picture') from None
+    except Exception as error: raise PictureError(path, f'is broken or cut off ({str(error) or type(error).__name__})') from error
+
+
+def save_picture(
+    path, # where to, ending in .png
+    pixels: np.ndarray, # (h, w) grey or (h, w, 3) colour, uint8
+) -> Path: # the path written
+    "Write a PNG, whole or not at all; the same pixels give the same bytes. Raises `ValueError` for another ending or kind of array."
+    path, pixels = Path(path), np.asarray(pixels)
+    if path.suffix.lower() != '.png': raise ValueError(f'{path.name}: pictures are written as .png')
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
+        raise ValueError(f'expected (h, w) or (h, w, 3) uint8, got {pixels.shape} {pixels.dtype}')
+    with atomic_path(path) as part: Image.fromarray(np.ascontiguousarray(pixels)).save(part)
+    return path

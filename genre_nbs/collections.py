@@ -200,7 +200,7 @@ def load_table(
     columns=None, # columns to take, in this order; None takes all features
     genres=None, # genres in label order; None: those of the table
 ) -> Examples: # x (n, columns) float32
-    "Read a table of features; the file names say which rows are pieces of one song. Raises `DataError` for what it lacks."
+    "Read a table of features; the file names say which rows are segments of one song. Raises `DataError` for what it lacks."
     path = Path(path)
     try: table = pd.read_csv(path)
     except (ValueError, OSError) as error: raise DataError(f'{path}: cannot be read as a table ({error})') from error
@@ -238,7 +238,7 @@ def table_summaries(
 
 
 def table_seconds(path): # seconds of music in a row, or None where the table does not say
-    "Length of the pieces of a table: its column `length` counts samples at 22,050 Hz."
+    "Length of the segments of a table: its column `length` counts samples at 22,050 Hz."
     lengths = pd.read_csv(path, nrows=100).get('length', pd.Series(dtype=float))
     samples = pd.to_numeric(lengths, errors='coerce').median()
     return round(samples / 22050) if samples >= 22050 else None
@@ -247,8 +247,8 @@ def table_seconds(path): # seconds of music in a row, or None where the table do
 def adapt_representation(
     representation: Representation, # what a recipe takes
     data, # what it will be trained on
-) -> Representation: # the same, with the length of the pieces of a table of summaries
-    "A representation that fits the data: the pieces of a table have their length already."
+) -> Representation: # the same, with the length of the segments of a table of summaries
+    "A representation that fits the data: the segments of a table have their length already."
     if representation.kind != 'summary' or isinstance(data, pd.DataFrame) or not is_feature_table(data): return representation
     return replace(representation, seconds=float(table_seconds(data) or representation.seconds))
 
@@ -356,7 +356,7 @@ def load_collection(
     jobs: int = 1, # processes
     progress: bool = False, # show bars on standard error
     artists=None, # a file for `read_artists`, for collections that do not name them
-    mark=None, # takes tracks and gives them back with a column more, such as `splitting.with_duplicates`
+    mark=None, # takes tracks and gives them back with a column more, such as `duplicates.with_duplicates`
 ) -> Examples: # examples of all usable files or rows; the others are in `.bad`
     "Examples from anything that holds songs, pictures, arrays or features. Raises `DataError` when nothing in it can be used."
     if not isinstance(data, pd.DataFrame) and (is_feature_table(data) or is_array_folder(data)):

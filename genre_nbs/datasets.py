@@ -84,7 +84,7 @@ def manifest_tracks(
     names = [Path(name) for name in table.path]
     tracks = table.assign(path=[str(path.parent / name) for name in names], genre=table.genre.map(canonical_genre))
     if 'track' not in tracks: tracks.insert(2, 'track', track_names(names))
-    if tracks.track.duplicated().any(): raise DataError(f'{path}: track {tracks.track[tracks.track.duplicated()].iloc[0]!r} stands there twice')
+    if tracks.track.duplicated().any(): raise DataError(f'{path}: track {tracks.track[tracks.track.duplicated()].iloc[0]!r} is listed twice')
     return tracks
 
 # %% ../nbs/05_datasets.ipynb #f7ba3e5b
@@ -180,9 +180,9 @@ class Examples:
     genres: tuple # genre names in label order
     artist: np.ndarray | None = None # (n,) names, where known
     songs_known: bool = True # False where nobody knows which rows were cut from the same song
-    split: np.ndarray | None = None # (n,) side on which somebody else put each, where known
-    group: np.ndarray | None = None # (n,) names shared by songs that must stay together, such as replicas (notebook 06)
-    bad: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=BAD_COLUMNS)) # files put aside: path, reason
+    split: np.ndarray | None = None # (n,) subset (train, valid, test) that the collection itself names, where known
+    group: np.ndarray | None = None # (n,) names shared by songs that must stay together, such as duplicates (lesson 06)
+    bad: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=BAD_COLUMNS)) # files that were skipped: path, reason
 
     def __len__(self): return len(self.y)
 
@@ -254,7 +254,7 @@ def load_arrays(
     folder, # holds `X.npy` (n, ...) and `labels.npy` (n,), perhaps `tracks.npy` and `artists.npy` (n,)
     representation=None, # a `Representation` whose shape each row must have; None takes any
     genres=None, # genres in label order; None: those of the labels
-) -> Examples: # x as float32; rows that are not finite are put aside
+) -> Examples: # x as float32; rows that are not finite are skipped
     "Read an array folder. Raises `DataError` when the arrays do not fit each other or the representation."
     folder = Path(folder)
     x, labels = read_array(folder / 'X.npy'), read_array(folder / 'labels.npy')

@@ -96,7 +96,7 @@ def find_duplicates(
     threshold: float = DUPLICATE_THRESHOLD, # similarity from which two tracks count as one recording
     jobs: int = 1, # processes
     progress: bool = False, # show bars on standard error
-) -> pd.DataFrame: # track, replica, similarity, genres; the most alike first
+) -> pd.DataFrame: # track, duplicate, similarity, genres; the most alike first
     "Pairs of tracks that hold the same recording. Files that cannot be read are passed over."
     results = joblib.Parallel(n_jobs=jobs, return_as='generator')(joblib.delayed(fingerprint)(path) for path in tracks.path)
     prints = list(progress_bar(results, len(tracks), 'Listening') if progress else results)
@@ -106,7 +106,7 @@ def find_duplicates(
         for a, b in zip(*np.nonzero(np.triu(alike >= threshold, k=1))):
             i, j = kept[first + a], kept[first + b]
             rows.append((names[i], names[j], round(float(alike[a, b]), 3), genres[i] if genres[i] == genres[j] else f'{genres[i]} and {genres[j]}'))
-    return pd.DataFrame(rows, columns=['track', 'replica', 'similarity', 'genres']).sort_values('similarity', ascending=False, ignore_index=True, kind='stable')
+    return pd.DataFrame(rows, columns=['track', 'duplicate', 'similarity', 'genres']).sort_values('similarity', ascending=False, ignore_index=True, kind='stable')
 
 # %% ../nbs/appendix_D_duplicates.ipynb #ee3f4622
 def joined_groups(
@@ -128,11 +128,11 @@ def with_duplicates(
     progress: bool = False, # show bars on standard error
     **kwargs, # passed on to `find_duplicates`
 ) -> pd.DataFrame: # the same with a column group: the tracks of one recording share a name
-    "Tracks with their doubles marked, for the splits below."
+    "Tracks with their duplicates marked, for the splits of lesson 06."
     pairs = find_duplicates(tracks, jobs=jobs, progress=progress, **kwargs)
     names = tracks.track.tolist()
     place = {name: i for i, name in enumerate(names)}
-    links = (np.array([place[name] for name in pairs[column]], dtype=int) for column in ('track', 'replica'))
+    links = (np.array([place[name] for name in pairs[column]], dtype=int) for column in ('track', 'duplicate'))
     graph = coo_array((np.ones(len(pairs)), tuple(links)), shape=(len(names), len(names)))
     labels = connected_components(graph, directed=False)[1]
     return tracks.assign(group=np.array(names)[np.unique(labels, return_index=True)[1][labels]])
@@ -140,7 +140,7 @@ def with_duplicates(
 
 def duplicate_table(
     examples, # `Examples` with a group
-) -> pd.DataFrame: # one row a recording that stands there more than once: group, tracks
+) -> pd.DataFrame: # one row a recording that is there more than once: group, tracks
     "The recordings that a collection holds more than once."
     if examples.group is None: return pd.DataFrame(columns=['group', 'tracks'])
     table = pd.DataFrame({'group': examples.group, 'tracks': examples.track}).drop_duplicates().groupby('group').tracks.agg(list)

@@ -27,24 +27,24 @@ class SplitError(ValueError):
 
 
 class LeakError(ValueError):
-    "The same track, artist or other group stands on both sides of a split."
+    "Data leakage: the same track, artist or other group is in both subsets of a split."
 
 
 def random_split(
     n: int, # how many examples
-    valid_size: float = 0.3, # share of the validation side, between 0 and 1
+    valid_size: float = 0.3, # fraction of the validation set, between 0 and 1
     seed: int = 0, # the same seed gives the same split
-) -> tuple: # indices of the training side and of the validation side, each sorted
-    "Each example goes to one side by chance. Raises `SplitError` when a side would be empty."
+) -> tuple: # indices of the training set and of the validation set, each sorted
+    "Each example goes to one subset at random. Raises `SplitError` when a subset would be empty."
     return _split(np.arange(n), valid_size, seed)
 
 
 def stratified_split(
     y: np.ndarray, # (n,) labels
-    valid_size: float = 0.3, # share of the validation side of each genre
+    valid_size: float = 0.3, # fraction of the validation set in each genre
     seed: int = 0, # the same seed gives the same split
-) -> tuple: # indices of the training side and of the validation side, each sorted
-    "Each genre gives the same share. Raises `SplitError` when a genre has a single example."
+) -> tuple: # indices of the training set and of the validation set, each sorted
+    "Stratified: each genre gives the same fraction. Raises `SplitError` when a genre has a single example."
     return _split(np.arange(len(y)), valid_size, seed, stratify=y)
 
 
@@ -57,40 +57,40 @@ def _split(items, valid_size, seed, stratify=None):
 # %% ../nbs/06_splitting.ipynb #dcbd49f6
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
-    train: np.ndarray, # indices of the training side
-    valid: np.ndarray, # indices of the validation side
-) -> np.ndarray: # names that stand on both sides, sorted
-    "Groups on both sides of a split."
+    train: np.ndarray, # indices of the training set
+    valid: np.ndarray, # indices of the validation set
+) -> np.ndarray: # names that are in both subsets, sorted
+    "Groups that both subsets of a split share."
     return np.intersect1d(groups[train], groups[valid])
 
 
 def check_leak(
     groups: np.ndarray, # (n,) names of tracks or artists
-    train: np.ndarray, # indices of the training side
-    valid: np.ndarray, # indices of the validation side
+    train: np.ndarray, # indices of the training set
+    valid: np.ndarray, # indices of the validation set
     what: str = 'track', # what a group is, for the error
 ) -> None: # nothing, when the split is clean
-    "Refuse a split with a group on both sides. Raises `LeakError`, which counts and names them."
+    "Refuse a split with a group in both subsets. Raises `LeakError`, which counts and names them."
     shared = shared_groups(groups, train, valid)
     if len(shared):
         names = ', '.join(shared[:3]) + (', ...' if len(shared) > 3 else '')
-        raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s stand on both sides of the split: {names}')
+        raise LeakError(f'{len(shared)} of {len(np.unique(groups))} {what}s are in both subsets of the split: {names}')
 
 # %% ../nbs/06_splitting.ipynb #b222bba6
 def group_split(
     y: np.ndarray, # (n,) labels
     groups: np.ndarray, # (n,) names of tracks or artists
-    valid_size: float = 0.3, # share of the groups of each genre on the validation side
+    valid_size: float = 0.3, # fraction of the groups of each genre in the validation set
     seed: int = 0, # the same seed gives the same split
     genres=None, # genre names in label order, for the error
     what: str = 'group', # what a group is, for the error
-) -> tuple: # indices of the training side and of the validation side, each sorted
-    "Whole groups go to one side, each genre giving the same share of its groups. Raises `SplitError` when a genre has a single group."
+) -> tuple: # indices of the training set and of the validation set, each sorted
+    "Whole groups go to one subset, each genre giving the same fraction of its groups. Raises `SplitError` when a genre has a single group."
     table = pd.DataFrame({'group': groups, 'y': y}).groupby('group').y.agg(lambda labels: labels.mode()[0])
     sizes = table.value_counts()
     if sizes.min() < 2:
         name = sizes.idxmin() if genres is None else genres[sizes.idxmin()]
-        raise SplitError(f'genre {name} has a single {what}, so it cannot stand on both sides of a split by {what}')
+        raise SplitError(f'genre {name} has a single {what}, so it cannot be in both subsets of a split by {what}')
     n_valid = max(math.ceil(valid_size * len(table)), len(sizes)) # each genre gives one group at least
     _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify=table.to_numpy())
     on_valid = np.isin(groups, valid_groups)
@@ -112,14 +112,14 @@ def joined_groups(
 # %% ../nbs/06_splitting.ipynb #c2c1b79c
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
-    valid_size: float = 0.3, # share of the names that go to the validation side, in the long run
+    valid_size: float = 0.3, # fraction of the names in the validation set, in the long run
     salt: str = '', # another salt gives another split
-) -> tuple: # indices of the training side and of the validation side, each sorted
-    "Each name's side follows from the name alone (SHA-256), whatever else is in the collection. Raises `SplitError` when a side is empty."
+) -> tuple: # indices of the training set and of the validation set, each sorted
+    "Each name's subset follows from the name alone (SHA-256), whatever else is in the collection. Raises `SplitError` when a subset is empty."
     def draw(name): return int.from_bytes(hashlib.sha256(f'{salt}/{name}'.encode()).digest()[:8], 'big') / 2**64
     chosen = {name: draw(name) < valid_size for name in np.unique(names)}
     on_valid = np.array([chosen[name] for name in names])
-    if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one side is empty')
+    if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one subset is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
 # %% ../nbs/06_splitting.ipynb #147b7a3a
@@ -144,14 +144,14 @@ def read_list(
 def list_split(
     tracks: np.ndarray, # (n,) names of tracks, such as 'blues/blues.00029'
     folder, # holds `train*.txt` and `valid*.txt` or `val*.txt`
-) -> tuple: # indices of the training side and of the validation side
+) -> tuple: # indices of the training set and of the validation set
     "The split that list files say. Raises `SplitError` when a list is missing, empty of known tracks, or two lists share a track."
     sides = []
     for name in ('train', 'val'):
         files = sorted(Path(folder).glob(f'{name}*.txt'))
         if len(files) != 1: raise SplitError(f'{folder}: expected one file {name}*.txt, found {len(files)}')
         sides.append(set(read_list(files[0])))
-    if shared := sides[0] & sides[1]: raise SplitError(f'{folder}: {len(shared)} tracks stand on both lists, such as {min(shared)}')
+    if shared := sides[0] & sides[1]: raise SplitError(f'{folder}: {len(shared)} tracks are in both lists, such as {min(shared)}')
     keys = {track: list_key(track) for track in np.unique(tracks)}
     twice = pd.Series(list(keys.values())).value_counts().loc[lambda counts: counts > 1]
     if len(twice): raise SplitError(f'{folder}: its lists cannot be used, since several tracks are called {twice.index[0]!r}')
@@ -163,16 +163,16 @@ def list_split(
 # %% ../nbs/06_splitting.ipynb #843b02ef
 def leak_report(
     examples, # `Examples`
-    train: np.ndarray, # indices of the training side
-    valid: np.ndarray, # indices of the validation side
-) -> pd.DataFrame: # for tracks, artists and recordings, as far as known: how many stand on both sides, what share of the validation examples is theirs, names
+    train: np.ndarray, # indices of the training set
+    valid: np.ndarray, # indices of the validation set
+) -> pd.DataFrame: # for tracks, artists and recordings, as far as known: how many are shared, what fraction of the validation examples is theirs, names
     "What a split lets through."
     rows = []
     for what, names in (('track', examples.track), ('artist', examples.artist), ('recording', examples.group)):
         if names is None: continue
         shared = shared_groups(names, train, valid)
         rows.append((what, len(np.unique(names)), len(shared), np.isin(names[valid], shared).mean() if len(valid) else 0., ', '.join(shared[:5])))
-    return pd.DataFrame(rows, columns=['what', 'groups', 'on both sides', 'share of validation', 'such as']).set_index('what')
+    return pd.DataFrame(rows, columns=['what', 'groups', 'shared', 'fraction of validation', 'examples']).set_index('what')
 
 # %% ../nbs/06_splitting.ipynb #d42f66a6
 SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
@@ -181,11 +181,11 @@ SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
 def groups_of(
     examples, # `Examples`
     how: str, # 'track', 'artist' or 'hash'
-) -> np.ndarray: # (n,) names; who shares one must stay on one side
+) -> np.ndarray: # (n,) names; who shares one must stay in one subset
     "The groups that a split must keep whole. Raises `SplitError` when the data do not know them."
     if not examples.songs_known and how != 'artist':
         raise SplitError(f'cannot split by {how}: this data does not say which rows were cut from the same song '
-                         '(a column filename in a table, or tracks.npy beside X.npy, would); pieces of one song on both sides '
+                         '(a column filename in a table, or tracks.npy beside X.npy, would); segments of one song in both subsets '
                          'make any score too good. Give a validation set of its own, or split at random and do not trust the score')
     if how == 'artist' and examples.artist is None:
         raise SplitError('the artists of this data are not known; give a list of artists or a manifest with a column artist, or split by track')
@@ -194,9 +194,9 @@ def groups_of(
 
 
 def own_split(
-    split: np.ndarray, # (n,) the side of each example: 'train' or 'training', 'valid', 'val' or 'validation', 'test'
-) -> tuple: # indices of the training side and of the validation side
-    "The split that came with the data. Raises `SplitError` when a side is empty."
+    split: np.ndarray, # (n,) the subset of each example: 'train' or 'training', 'valid', 'val' or 'validation', 'test'
+) -> tuple: # indices of the training set and of the validation set
+    "The split that came with the data. Raises `SplitError` when a subset is empty."
     names = np.char.lower(np.asarray(split, dtype=str))
     train, valid = (np.flatnonzero(np.isin(names, side)) for side in (('train', 'training'), ('valid', 'val', 'validation')))
     if not len(train) or not len(valid): raise SplitError(f"the column split of this data names no {'training' if not len(train) else 'validation'} songs, only {', '.join(np.unique(names))}")
@@ -206,10 +206,10 @@ def own_split(
 def split_examples(
     examples, # `Examples`
     how: str = 'track', # 'random', 'stratified', 'track', 'artist', 'hash', 'own', or a folder of list files
-    valid_size: float = 0.3, # share of the validation side
+    valid_size: float = 0.3, # fraction of the validation set
     seed: int = 0, # the same seed gives the same split
 ) -> tuple: # training examples, validation examples
-    "Two sides of a collection. Raises `SplitError` when it cannot be split so, `LeakError` when pieces of one track would stand on both sides."
+    "Training and validation set of a collection. Raises `SplitError` when it cannot be split so, `LeakError` when segments of one track would be in both."
     if how == 'random': sides = random_split(len(examples), valid_size, seed)
     elif how == 'stratified': sides = stratified_split(examples.y, valid_size, seed)
     elif how in ('track', 'artist'): sides = group_split(examples.y, groups_of(examples, how), valid_size, seed, examples.genres, how)

@@ -15,12 +15,12 @@ import soundfile as sf
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from genre_nbs import classifier as room
-from genre_nbs import files
 from genre_nbs.app.course import copy_course
 from genre_nbs.app.prepare import prepare
 from genre_nbs.audio import load_audio
 from genre_nbs.classifier import GenreClassifier
+from genre_nbs.io import files
+from genre_nbs.io import model_files as room
 from genre_nbs.io.decode import AudioError, save_audio
 from genre_nbs.io.model_files import ModelError
 
@@ -104,7 +104,7 @@ def test_names_that_are_not_utf8(model, tones, genre_nbs_cli, tmp_path):
     Path(good).write_bytes((tones / "jazz" / "jazz0.wav").read_bytes())
     Path(bad).write_text("no song")
     assert "Format not recognised" in why(bad)
-    done = subprocess.run([COMMAND, "predict", model, good, bad, "--json"], capture_output=True, timeout=120)
+    done = subprocess.run([COMMAND, "predict", "--model", model, good, bad, "--json"], capture_output=True, timeout=120)
     result = json.loads(done.stdout)
     assert done.returncode == 2 and result["songs"][0]["path"] == good and "Format" in result["errors"][0]
     (tmp_path / "songs" / "jazz").mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_names_that_are_not_utf8(model, tones, genre_nbs_cli, tmp_path):
 def test_control_characters_in_names_are_shown_not_obeyed(model, genre_nbs_cli, tmp_path):
     name = "two\nlines \x1b[31mred.wav"
     (tmp_path / name).write_text("no song")
-    refused(genre_nbs_cli("predict", model, tmp_path / name), "two\\nlines \\x1b[31mred.wav")
+    refused(genre_nbs_cli("predict", "--model", model, tmp_path / name), "two\\nlines \\x1b[31mred.wav")
 
 
 @POSIX
@@ -143,10 +143,10 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(tones, model,
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path, tmp_path / "file" / "m"):
         refused(genre_nbs_cli("train", "no-such-data", "--recipe", "mlp", "--out", out), str(out))
-        refused(genre_nbs_cli("evaluate", model, "no-such-data", "--plot", out), str(out))
+        refused(genre_nbs_cli("evaluate", "--model", model, "no-such-data", "--plot", out), str(out))
     refused(genre_nbs_cli("prepare", tones, tmp_path / "file"), "file")
-    refused(genre_nbs_cli("evaluate", model, tones, "--plot", tmp_path / "plot"), "plot", ".png")
-    refused(genre_nbs_cli("evaluate", model, tones, "--plot", tmp_path / "plot.foo"), "foo", "png")
+    refused(genre_nbs_cli("evaluate", "--model", model, tones, "--plot", tmp_path / "plot"), "plot", ".png")
+    refused(genre_nbs_cli("evaluate", "--model", model, tones, "--plot", tmp_path / "plot.foo"), "foo", "png")
     assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
 
 
@@ -272,7 +272,7 @@ def test_lab_keeps_whatever_stands_in_its_way(tmp_path):
 def test_output_that_nobody_takes(model, tones):
     song = tones / "jazz" / "jazz0.wav"
     with open("/dev/full", "w") as full:
-        done = subprocess.run([COMMAND, "predict", model, song], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+        done = subprocess.run([COMMAND, "predict", "--model", model, song], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.splitlines() == ["Error: No space left on device"]
 
 

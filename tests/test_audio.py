@@ -8,6 +8,7 @@ import soundfile as sf
 
 from genre_nbs import audio
 from genre_nbs.audio import load_audio, windows
+from genre_nbs.io import decode
 from genre_nbs.io.decode import AudioError, save_audio, truncated_bytes
 
 SR = 22050
@@ -38,9 +39,9 @@ def test_same_samples_same_bytes(tmp_path, suffix, monkeypatch):
 def test_ogg_serial_is_what_differed(tmp_path):
     sf.write(tmp_path / "raw.ogg", NOISE, SR)
     raw = (tmp_path / "raw.ogg").read_bytes()
-    cleaned = audio.ogg_without_serial(raw)
+    cleaned = decode.ogg_without_serial(raw)
     assert raw[14:18] != bytes(4) and cleaned[14:18] == bytes(4) and len(raw) == len(cleaned)
-    assert audio.ogg_without_serial(cleaned) == cleaned
+    assert decode.ogg_without_serial(cleaned) == cleaned
     (tmp_path / "clean.ogg").write_bytes(cleaned)
     np.testing.assert_array_equal(sf.read(tmp_path / "clean.ogg")[0], sf.read(tmp_path / "raw.ogg")[0])
 
@@ -51,7 +52,7 @@ def test_ogg_checksum_of_libogg(tmp_path):
     size = 27 + raw[26] + sum(raw[27 : 27 + raw[26]])
     page, stored = raw[:size], raw[22:26]
     page[22:26] = bytes(4)
-    assert audio.ogg_crc(page).to_bytes(4, "little") == stored
+    assert decode.ogg_crc(page).to_bytes(4, "little") == stored
 
 
 def test_failed_write_leaves_nothing(tmp_path):
@@ -89,7 +90,7 @@ def test_unusable_samples(tmp_path, samples, reason):
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"\0" * 5000, b"fLaC" + b"\xff" * 500, b"OggS" + b"\0" * 100, b"ID3" + b"\x80" * 200])
 def test_junk_never_gets_through(tmp_path, content):
-    for suffix in audio.AUDIO_SUFFIXES:
+    for suffix in decode.AUDIO_SUFFIXES:
         path = tmp_path / f"junk{suffix}"
         path.write_bytes(content)
         with pytest.raises(AudioError) as caught:

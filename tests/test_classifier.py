@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from genre_nbs import classifier as room
 from genre_nbs.classifier import GenreClassifier, train_classifier
-from genre_nbs.datasets import DataError, load_examples, Representation
-from genre_nbs.io.model_files import build_network, describe_network, ModelError
+from genre_nbs.datasets import DataError, Representation, load_examples
+from genre_nbs.io import model_files as room
+from genre_nbs.io.model_files import ModelError, build_network, describe_network
 from genre_nbs.mlp import MLP
 from genre_nbs.networks import Standardize
 

@@ -44,24 +44,24 @@ def test_default_split_keeps_artists_apart(model):
 
 
 def test_evaluate_and_plot(model, tones, genre_nbs_cli, tmp_path):
-    done = genre_nbs_cli("evaluate", model[0], tones, "--by", "track", "--plot", tmp_path / "c.png", "--json")
+    done = genre_nbs_cli("evaluate", "--model", model[0], tones, "--by", "track", "--plot", tmp_path / "c.png", "--json")
     result = json.loads(done.stdout)
     assert result["n"] == 12 and result["accuracy"] == 1 and (tmp_path / "c.png").stat().st_size > 5000
-    text = genre_nbs_cli("evaluate", model[0], tones).stdout
+    text = genre_nbs_cli("evaluate", "--model", model[0], tones).stdout
     assert "by example" in text and "by track" in text and "precision" in text
 
 
 def test_predict_one_and_many(model, tones, genre_nbs_cli):
     song = tones / "metal" / "metal0.wav"
-    assert genre_nbs_cli("predict", model[0], song, process=True).stdout.startswith("The song genre is Metal")
-    both = json.loads(genre_nbs_cli("predict", model[0], song, tones / "blues" / "blues0.wav", "--json").stdout)
+    assert genre_nbs_cli("predict", "--model", model[0], song, process=True).stdout.startswith("The song genre is Metal")
+    both = json.loads(genre_nbs_cli("predict", "--model", model[0], song, tones / "blues" / "blues0.wav", "--json").stdout)
     assert [s["genre"] for s in both["songs"]] == ["metal", "blues"]
     assert sum(both["songs"][0]["proba"].values()) == pytest.approx(1, abs=1e-3)
 
 
 def test_predict_loses_nothing_over_a_bad_song(model, tones, genre_nbs_cli, tmp_path):
     (tmp_path / "bad.wav").write_text("no song")
-    done = genre_nbs_cli("predict", model[0], tones / "jazz" / "jazz1.wav", tmp_path / "bad.wav")
+    done = genre_nbs_cli("predict", "--model", model[0], tones / "jazz" / "jazz1.wav", tmp_path / "bad.wav")
     assert done.returncode == 2 and "Jazz" in done.stdout and "bad.wav" in done.stderr
 
 
@@ -89,7 +89,7 @@ def test_bad_songs_are_put_aside_and_counted(tones, genre_nbs_cli, tmp_path):
     (tmp_path / "songs" / "jazz" / "jazz0.wav").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "songs" / "blues" / "blues1.wav").write_bytes(b"")
     done = genre_nbs_cli("train", tmp_path / "songs", "--recipe", "mlp", "--out", tmp_path / "m", "--epochs", 1, "--json")
-    assert done.returncode == 0 and "2 bad files put aside" in done.stderr
+    assert done.returncode == 0 and "2 invalid files skipped" in done.stderr
     assert {bad["path"].rsplit("/")[-1] for bad in json.loads(done.stdout)["bad"]} == {"jazz0.wav", "blues1.wav"}
 
 
@@ -129,8 +129,8 @@ def test_models_that_are_none(model, tones, genre_nbs_cli, tmp_path):
     save_file(load_file(model[0]), tmp_path / "foreign")
     (tmp_path / "version").write_bytes(data.replace(b'\\"version\\": 1', b'\\"version\\": 9'))
     for name in ("cut", "head", "text", "empty", "foreign", "version", "missing"):
-        refused(genre_nbs_cli("predict", tmp_path / name, song), name)
-    assert "9" in genre_nbs_cli("predict", tmp_path / "version", song).stderr
+        refused(genre_nbs_cli("predict", "--model", tmp_path / name, song), name)
+    assert "9" in genre_nbs_cli("predict", "--model", tmp_path / "version", song).stderr
 
 
 def test_help_is_fast_and_complete(genre_nbs_cli):
@@ -141,7 +141,7 @@ def test_help_is_fast_and_complete(genre_nbs_cli):
         after = os.times()
         seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.5  # processor time, which other work on the machine does not change much
-    for command in ("demo", "corpus", "prepare", "train", "evaluate", "predict", "lab"):
+    for command in ("demo", "corpus", "prepare", "train", "evaluate", "--model", "predict", "--model", "lab"):
         assert command in shown.stdout
         assert "Example: genre-nbs " + command in " ".join(genre_nbs_cli(command, "--help").stdout.split())
 
@@ -167,8 +167,8 @@ def test_real_songs(real_data, genre_nbs_cli, tmp_path):
     songs, model = real_data / "gtzan_audio", tmp_path / "m.safetensors"
     done = genre_nbs_cli("train", songs, "--recipe", "mlp", "--out", model, "--json")
     assert json.loads(done.stdout)["scores"]["track"]["accuracy"] > 0.2
-    assert json.loads(genre_nbs_cli("evaluate", model, songs, "--json").stdout)["accuracy"] > 0.5
-    assert "The song genre is" in genre_nbs_cli("predict", model, songs / "blues" / "blues.00000.wav").stdout
+    assert json.loads(genre_nbs_cli("evaluate", "--model", model, songs, "--json").stdout)["accuracy"] > 0.5
+    assert "The song genre is" in genre_nbs_cli("predict", "--model", model, songs / "blues" / "blues.00000.wav").stdout
 
 
 @pytest.mark.data
@@ -177,4 +177,4 @@ def test_course_arrays(real_data, genre_nbs_cli, tmp_path):
     words = ["--valid", course / "val" / "mfccs", "--out", tmp_path / "m", "--json"]
     done = genre_nbs_cli("train", course / "train" / "mfccs", "--recipe", "mlp", *words)
     assert json.loads(done.stdout)["n"] == 800 and json.loads(done.stdout)["accuracy"] > 0.65
-    assert json.loads(genre_nbs_cli("evaluate", tmp_path / "m", course / "val" / "mfccs", "--json").stdout)["n"] == 800
+    assert json.loads(genre_nbs_cli("evaluate", "--model", tmp_path / "m", course / "val" / "mfccs", "--json").stdout)["n"] == 800

@@ -3,13 +3,13 @@
 import threading
 from dataclasses import replace
 
-import genre_nbs.convolutions as convolutions
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
+import genre_nbs.fast.conv as convolutions
 from genre_nbs.datasets import Examples
 from genre_nbs.fast.conv import PatchConv2d, PrePoolConv2d
 from genre_nbs.io.model_files import build_network, describe_network

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from genre_nbs import downloads
+from genre_nbs.io import downloads
 from genre_nbs.io.downloads import ArchiveError, DownloadError, extract, extracted, fetch
 
 BODY = np.random.default_rng(0).bytes(300_000)

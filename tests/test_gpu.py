@@ -14,7 +14,7 @@ from genre_nbs.many import fit_many
 from genre_nbs.mel_cnn import mask_and_eq, mel_cnn, mel_cnn_best
 from genre_nbs.networks import example_tensors, predict_proba
 from genre_nbs.picture_cnn import picture_cnn
-from genre_nbs.training import batch_gradients, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, train_epoch
+from genre_nbs.training import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS, batch_gradients, epoch_seeds, fit, make_optimizer, train_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GENRES = ("blues", "classical", "metal")
@@ -71,7 +71,7 @@ def test_a_recorded_run_is_the_run_without_records(name, network, played, monkey
     records, times = len(set(played)), len(played)
     assert records == 2 + (name == "Muon")  # batches of 8 and the last one of 2, and Muon's matrices
     assert 0 <= (4 * 12 - 2 * 3) + (4 * 12 - 3) * (name == "Muon") - times <= 2  # a first call may wait for the GPU
-    monkeypatch.setattr("genre_nbs.training.WARMUP_ITERS", 10**9)
+    monkeypatch.setattr("genre_nbs.fast.cuda_graphs.WARMUP_ITERS", 10**9)
     expected = fit(plain := make(), data, held_out, **settings)
     assert len(played) == times
     near(recorded, plain, atol=1e-3)

@@ -15,12 +15,30 @@ import pytest
 import torch
 from torch import nn
 
-from genre_nbs import optimizers
+from genre_nbs import comparison
+from genre_nbs.app import compare as room
 from genre_nbs.app.compare import compare
-from genre_nbs.classifier import init_network, Recipe
+from genre_nbs.classifier import Recipe, init_network
 from genre_nbs.comparison import (
-    append_rows, best_lr, can_stack, Candidate, CANDIDATES, COLUMNS, final_runs, HEADER, Job,
-    lr_grid, lr_scores, lr_trials, make_jobs, Plan, read_rows, run_job, Study, untuned_runs)
+    CANDIDATES,
+    COLUMNS,
+    HEADER,
+    Candidate,
+    Job,
+    Plan,
+    Study,
+    append_rows,
+    best_lr,
+    can_stack,
+    final_runs,
+    lr_grid,
+    lr_scores,
+    lr_trials,
+    make_jobs,
+    read_rows,
+    run_job,
+    untuned_runs,
+)
 from genre_nbs.datasets import Examples
 from genre_nbs.optimizers import mean_intervals, score_table, tuned_table, untuned_table
 from genre_nbs.statistics import holm
@@ -107,7 +125,7 @@ def test_another_file_is_never_touched(study):
 
 def test_a_second_process_at_the_same_table_is_refused(study):
     study.table.parent.mkdir()
-    with optimizers.FileLock(study.table.with_suffix(".lock")), pytest.raises(ValueError, match="another run is writing"):
+    with comparison.FileLock(study.table.with_suffix(".lock")), pytest.raises(ValueError, match="another run is writing"):
         untuned_runs(study)
 
 
@@ -440,7 +458,7 @@ def comparison(genre_nbs_cli, clips, out, *words):
 
 
 def test_the_command_compares_resumes_and_prints(clips, genre_nbs_cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizers, "save_picture", lambda axes, path: optimizers.plt.close(axes.figure))
+    monkeypatch.setattr(optimizers, "save_picture", lambda axes, path: room.plt.close(axes.figure))
     done = comparison(genre_nbs_cli, clips, tmp_path, "--json")
     result = json.loads(done.stdout)
     assert done.returncode == 0 and len(result["fair"]) == len(CANDIDATES) and {"mean", "p", "rank_low"} <= set(result["fair"][0])

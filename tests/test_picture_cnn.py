@@ -15,8 +15,16 @@ from genre_nbs.classifier import GenreClassifier, init_network
 from genre_nbs.datasets import Examples
 from genre_nbs.io.pictures import PictureError, save_picture
 from genre_nbs.picture_cnn import (
-    cached_run, crop_and_mask, grad_cam, GREY, PICTURE, PICTURE_BEST, picture_cnn, PICTURE_FINAL,
-    PICTURE_FIRST)
+    GREY,
+    PICTURE,
+    PICTURE_BEST,
+    PICTURE_FINAL,
+    PICTURE_FIRST,
+    cached_run,
+    crop_and_mask,
+    grad_cam,
+    picture_cnn,
+)
 from genre_nbs.spectrograms import fit_picture, magma, magma_to_grey, plot_area
 
 RNG = np.random.default_rng(0)
@@ -193,7 +201,7 @@ def test_kaggle_pictures(real_data, genre_nbs_cli, tmp_path):
     data = examples(PICTURE)
     _, classifier = train_and_evaluate(PICTURE_FINAL, data, "artist", epochs=1)
     model = classifier.save(tmp_path / "m.safetensors")
-    done = genre_nbs_cli("predict", model, *paths, "--json")
+    done = genre_nbs_cli("predict", "--model", model, *paths, "--json")
     assert done.returncode == 0 and len(json.loads(done.stdout)["songs"]) == 7
 
 
@@ -260,10 +268,10 @@ def test_command_line_names_the_genre(genre_nbs_cli, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     save_picture(tmp_path / "new.png", grey_picture(0, 99))
-    said = genre_nbs_cli("predict", model, tmp_path / "new.png")
+    said = genre_nbs_cli("predict", "--model", model, tmp_path / "new.png")
     assert said.returncode == 0 and said.stdout.startswith("The song genre is Blues"), said
-    judged = genre_nbs_cli("evaluate", model, tmp_path / "data", "--json")
+    judged = genre_nbs_cli("evaluate", "--model", model, tmp_path / "data", "--json")
     assert json.loads(judged.stdout)["n"] == 12
     cut(tmp_path / "cut.png")
-    refused = genre_nbs_cli("predict", model, tmp_path / "cut.png")
+    refused = genre_nbs_cli("predict", "--model", model, tmp_path / "cut.png")
     assert refused.returncode == 2 and "cut.png" in refused.stderr and len(refused.stderr.splitlines()) == 1

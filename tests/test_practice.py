@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs import practice
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import practice_corpus, practice_song, RESERVED_ARTISTS, write_corpus
+from genre_nbs.practice import RESERVED_ARTISTS, corpus, practice_corpus, practice_song, songs, sounds, write_corpus
 from genre_nbs.practice.artists import make_artist
 from genre_nbs.practice.songs import compose, form
 from genre_nbs.practice.styles import STYLES
-from genre_nbs.practice.theory import chord, figure, NOTE_NAMES, SCALES
+from genre_nbs.practice.theory import NOTE_NAMES, SCALES, chord, figure
 
 SR = 22050
 SETTINGS = dict(songs_per_genre=3, seconds=2, artists_per_genre=2)
@@ -126,7 +125,7 @@ def test_every_symbol_and_pattern_in_the_styles_can_be_played():
                             assert notes and all(0 < length <= 4 and 20 < p < 110 for _, length, p, _ in notes)
         for groove in style.grooves:
             assert {len(bar) for bar in groove.values()} in ({4, 8}, {8}, {12}, {16})
-            assert set("".join(groove.values())) <= set("Xxo.") and set(groove) <= set(practice.DRUMS)
+            assert set("".join(groove.values())) <= set("Xxo.") and set(groove) <= set(sounds.DRUMS)
 
 
 # ---- the manifest tells the truth
@@ -165,7 +164,7 @@ def test_the_instruments_are_those_that_play():
         for number in range(3):
             artist = make_artist(genre, number)
             score = compose(artist, 0, 20)
-            names = practice.describe(artist, score)["instruments"].split(", ")
+            names = songs.describe(artist, score)["instruments"].split(", ")
             assert ("drums" in names) == bool(score.hits) == bool(artist.grooves)
             assert set(names) - {"drums"} == {p.name for p in artist.players if score.notes[p.part.role]}
 
@@ -242,13 +241,13 @@ def test_a_folder_that_another_process_marks_meanwhile_is_shared(tmp_path, monke
 
     def look_late(folder):
         monkeypatch.undo()
-        practice.claim_folder(out, settings)  # the other process
+        corpus.claim_folder(out, settings)  # the other process
         return look(folder)
 
     monkeypatch.setattr(Path, "iterdir", look_late)
-    practice.claim_folder(out, settings)
+    corpus.claim_folder(out, settings)
     assert Path.iterdir is look
-    with pytest.raises(ValueError, match="other settings"): practice.claim_folder(out, dict(rules=2))
+    with pytest.raises(ValueError, match="other settings"): corpus.claim_folder(out, dict(rules=2))
 
 
 # ---- bad input: one clear line, nothing written

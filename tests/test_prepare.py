@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs import prepare as prepare_room
 from genre_nbs.app.prepare import picture_names, prepare
-from genre_nbs.datasets import DataError, load_arrays, load_examples, Representation
+from genre_nbs.datasets import DataError, Representation, load_arrays, load_examples
+from genre_nbs.io import cluster
 from genre_nbs.io.decode import save_audio
 
 KINDS = ("summary", "mel", "picture")
@@ -100,7 +100,7 @@ def test_refusals_leave_nothing(tones, tmp_path):
     with pytest.raises(DataError, match="is empty"):
         prepare(tmp_path / "bad", tmp_path / "b")
     with pytest.raises(ValueError, match="no Dask scheduler|cluster needs"):
-        prepare_room.dask_client("tcp://127.0.0.1:9")
+        cluster.dask_client("tcp://127.0.0.1:9")
     assert not (tmp_path / "a").exists() and not (tmp_path / "b" / "summary").exists()
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs import report
-from genre_nbs.app.report import data_checksum, html_report, record_result, report_items, RESULT_COLUMNS, split_checksum
+from genre_nbs.app import report
+from genre_nbs.app.report import RESULT_COLUMNS, data_checksum, html_report, record_result, report_items, split_checksum
 from genre_nbs.evaluation import evaluate, plot_confusion, plot_confusion_pair, worst_mistakes
 from genre_nbs.io.html import mistakes_html, picture_uri
 
@@ -174,7 +174,7 @@ def test_record_result(tmp_path, scores):
         size: object = np.int64(3)
 
     path = tmp_path / "deep" / "results.csv"
-    row = record_result(path, scores, "mlp", split="track", sides=(["a", "b"], ["c"]), data_checksum="00", seeds=[1, 2], recipe=Settings())
+    row = record_result(path, scores, "mlp", split="track", subsets=(["a", "b"], ["c"]), data_checksum="00", seeds=[1, 2], recipe=Settings())
     record_result(path, scores, "cnn")
     table = pd.read_csv(path, keep_default_na=False)
     assert tuple(table.columns) == RESULT_COLUMNS and tuple(row) == RESULT_COLUMNS and len(table) == 2

@@ -31,7 +31,7 @@ def shown_in(name):
 def rows():
     "The rows of the two tables, by what they are about."
     known = {"shown": list}
-    for cell in cells("15_results"):
+    for cell in cells("16_results"):
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and re.match(r"(PICTURES|ATHENS) = \[", source):
             exec(source, known)

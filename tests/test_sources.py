@@ -15,16 +15,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs import sources
+from genre_nbs import collections as sources
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.collections import (
-    adapt_representation, artists_for, check_gtzan, collection_root, fetch_gtzan,
-    fetch_gtzan_lists, fetch_kaggle, fma_tracks, gtzan_checksums, gtzan_track, is_feature_table,
-    load_collection, load_table, MFCC_COLUMNS, read_artists, read_collection, table_summaries)
+    MFCC_COLUMNS,
+    adapt_representation,
+    artists_for,
+    check_gtzan,
+    collection_root,
+    fetch_gtzan,
+    fetch_gtzan_lists,
+    fetch_kaggle,
+    fma_tracks,
+    gtzan_checksums,
+    gtzan_track,
+    is_feature_table,
+    load_collection,
+    load_table,
+    read_artists,
+    read_collection,
+    table_summaries,
+)
 from genre_nbs.datasets import DataError, Representation
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.downloads import ArchiveError, DownloadError
-from genre_nbs.splitting import split_examples, SplitError
+from genre_nbs.splitting import SplitError, split_examples
 
 rng = np.random.default_rng(0)
 SUMMARY = Representation("summary")
@@ -405,7 +420,7 @@ def test_the_command_line_takes_all_of_them(genre_nbs_cli, tmp_path, gtzan):
     path = table(tmp_path)
     done = genre_nbs_cli("train", path, "--out", tmp_path / "t.safetensors", *quick)
     assert done.returncode == 0 and GenreClassifier.load(tmp_path / "t.safetensors").representation.seconds == 3
-    assert genre_nbs_cli("evaluate", tmp_path / "t.safetensors", path, "--json").returncode == 0
+    assert genre_nbs_cli("evaluate", "--model", tmp_path / "t.safetensors", path, "--json").returncode == 0
     nameless = table(tmp_path, name="nameless.csv", drop=["filename"])
     done = genre_nbs_cli("train", nameless, "--out", tmp_path / "n.safetensors", *quick)
     assert done.returncode == 2 and "does not say which rows were cut from the same song" in done.stderr
@@ -432,9 +447,9 @@ def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
     (tmp_path / "songs" / "rock" / "copy.wav").write_bytes(double)
     args = ("train", tmp_path / "songs", "--recipe", "mlp", "--epochs", 1, "--out", tmp_path / "m.safetensors", "--json")
     done = genre_nbs_cli(*args)
-    assert json.loads(done.stdout)["replicas"] == [["blues/0", "rock/copy"]]
+    assert json.loads(done.stdout)["duplicates"] == [["blues/0", "rock/copy"]]
     assert "the same recording, kept on one side: blues/0, rock/copy" in done.stderr
-    assert json.loads(genre_nbs_cli(*args, "--no-replicas").stdout)["replicas"] == []
+    assert json.loads(genre_nbs_cli(*args, "--no-duplicates").stdout)["duplicates"] == []
 
 
 def test_the_command_line_fetches(genre_nbs_cli, gtzan, tmp_path, serve):

@@ -13,8 +13,20 @@ from genre_nbs.io.pictures import save_picture
 from genre_nbs.practice import practice_song
 from genre_nbs.spectrograms import log_mel, to_grey
 from genre_nbs.splitting import (
-    check_leak, group_split, hash_split, joined_groups, leak_report, LeakError, list_key,
-    list_split, random_split, read_list, split_examples, SplitError, stratified_split)
+    LeakError,
+    SplitError,
+    check_leak,
+    group_split,
+    hash_split,
+    joined_groups,
+    leak_report,
+    list_key,
+    list_split,
+    random_split,
+    read_list,
+    split_examples,
+    stratified_split,
+)
 
 
 def made_up(artists_per_genre=4, songs=3, pieces=5, **more):
@@ -73,7 +85,7 @@ def test_errors_name_the_genre():
 def test_check_leak_counts_and_names():
     groups = np.array(["a", "a", "b", "c"])
     assert check_leak(groups, np.array([0, 1]), np.array([2, 3])) is None
-    with pytest.raises(LeakError, match="1 of 3 artists stand on both sides of the split: a"):
+    with pytest.raises(LeakError, match="1 of 3 artists are in both subsets of the split: a"):
         check_leak(groups, np.array([0, 2]), np.array([1, 3]), "artist")
 
 

@@ -15,14 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from genre_nbs.classifier import init_network, Recipe, train_recipe
+from genre_nbs.classifier import Recipe, init_network, train_recipe
 from genre_nbs.datasets import Examples
 from genre_nbs.fast.batches import batches
 from genre_nbs.fast.cuda_graphs import CUDAGraphed
 from genre_nbs.fast.muon import MuonWithAdamW
-from genre_nbs.many import fit_many, manual_forward, Stack, stacked_gradients
-from genre_nbs.networks import predict_logits, predict_proba, scores, Standardize, standardizer
-from genre_nbs.training import copy_weights, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, plot_history, SCHEDULES
+from genre_nbs.many import Stack, fit_many, manual_forward, stacked_gradients
+from genre_nbs.networks import Standardize, predict_logits, predict_proba, scores, standardizer
+from genre_nbs.training import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS, SCHEDULES, copy_weights, epoch_seeds, fit, make_optimizer, plot_history
 
 GENRES = ("blues", "classical", "metal")
 
@@ -116,7 +116,7 @@ CUTS = [(33, 8, [8, 8, 8, 9]), (32, 8, [8] * 4), (1, 8, [1]), (3, 1, [1, 1, 1]),
 @pytest.mark.parametrize("gathered", [True, False])
 def test_batches_hold_each_example_once(n, size, expected, gathered, monkeypatch):
     if not gathered:
-        monkeypatch.setattr("genre_nbs.training.GATHER_BYTES", 0)
+        monkeypatch.setattr("genre_nbs.fast.batches.GATHER_BYTES", 0)
     x, order = torch.arange(n)[:, None], torch.randperm(n)
     parts = list(batches(x, x[:, 0] * 10, order, size))
     assert [len(part) for part, _ in parts] == expected
@@ -566,7 +566,7 @@ def test_each_network_of_a_stack_equals_its_lone_run(name, make):
 @pytest.mark.parametrize("gathered", [True, False])
 def test_a_stack_augments_each_network_with_its_own_dice(gathered, monkeypatch):
     if not gathered:
-        monkeypatch.setattr("genre_nbs.training.GATHER_BYTES", 0)
+        monkeypatch.setattr("genre_nbs.fast.batches.GATHER_BYTES", 0)
     settings = {"augment": cut_at(10**6), "epochs": 2, "device": "cpu"}
     fit_many(stacked := [stackable(0), stackable(0)], examples(), seeds=[1, 2], **settings)
     for network, seed in zip(stacked, (1, 2), strict=True):

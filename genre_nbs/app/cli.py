@@ -12,17 +12,18 @@ import typer
 
 app = typer.Typer(
     name="genre-nbs",
-    help="Tell music genres apart: make songs, train a classifier, judge it honestly, use it.",
+    help="Classify music genres: make songs, train a neural network, evaluate it honestly, use it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed: the same one gives the same result.")]
 Jobs = Annotated[
     int, typer.Option(min=1, callback=lambda n: min(n, os.cpu_count() or 1), help="Processes that read songs; one a processor at most.")
 ]
+Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote.")]
 DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
@@ -50,16 +51,23 @@ def emit(result, as_json, text):
     print(text, flush=True)
 
 
+def model_file(model):
+    "The model file that was named. Raises `ValueError` when none was: no model comes with the package yet."
+    if model is None:
+        raise ValueError("which model? Train one (genre-nbs train DATA --recipe mlp --out model.safetensors) and name it: --model model.safetensors")
+    return model
+
+
 def say_bad(bad):
-    "Name the files that were put aside."
+    "Name the files that were skipped."
     for path, reason in bad.itertuples(index=False):
-        say(f"put aside: {path}: {reason}")
+        say(f"skipped: {path}: {reason}")
     if len(bad):
-        say(f"{len(bad)} bad file{'s' if len(bad) > 1 else ''} put aside")
+        say(f"{len(bad)} invalid file{'s' if len(bad) > 1 else ''} skipped")
 
 
 def bad_list(bad):
-    "The quarantine for JSON."
+    "The skipped files for JSON."
     return bad.to_dict("records")
 
 
@@ -87,7 +95,7 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ):
-    """Make songs, train on them, judge the result, and use it: the whole job, without any data.
+    """Make songs, train on them, evaluate the result, and use it: the whole job, without any data.
 
     Example: genre-nbs demo --out demo
     """
@@ -106,7 +114,7 @@ def corpus(
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Write a practice corpus: composed songs in ten genres, and a manifest that tells the truth about each.
+    """Write a practice corpus: composed songs in ten genres, and a manifest with the facts about each.
 
     Example: genre-nbs corpus songs --songs-per-genre 5 --seconds 10
     """
@@ -175,13 +183,13 @@ def train(
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
     recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],
     out: Annotated[Path, typer.Option(help="Model file to write (.safetensors).")],
-    valid: Annotated[Path | None, typer.Option(help="Data for validation; without it a part of DATA is kept apart.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Validation set; without it a part of DATA is held out.")] = None,
     split: Annotated[
         str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
     ] = None,
     artists: Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")] = None,
-    replicas: Annotated[
-        bool, typer.Option(help="Look for doubles of a recording (in up to 5,000 tracks), and keep them on one side of the split.")
+    duplicates: Annotated[
+        bool, typer.Option(help="Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split.")
     ] = True,
     epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
@@ -191,7 +199,7 @@ def train(
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Train a classifier and say how good it is on songs that it has not learned.
+    """Train a classifier and evaluate it on songs that it has not learned from.
 
     Example: genre-nbs train songs --recipe mlp --out model.safetensors
     """
@@ -206,47 +214,46 @@ def train(
         raise ValueError("--valid and --split exclude each other: give one of them")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
-    changes |= {"artists": artists, "replicas": replicas}
+    changes |= {"artists": artists, "duplicates": duplicates}
     done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
     path = done.classifier.save(out)
-    for side in (done.train, done.valid) if valid is not None else (done.train,):
-        say_bad(side.bad)
-    for names in done.replicas.tracks:
-        say(f"the same recording, kept on one side: {', '.join(names)}")
-    doubles = done.replicas.tracks.tolist()
+    for subset in (done.train, done.valid) if valid is not None else (done.train,):
+        say_bad(subset.bad)
+    for names in done.duplicates.tracks:
+        say(f"duplicates, kept in one subset: {', '.join(names)}")
     result = {
         **scores(done.evaluations),
         "model": str(path),
         "settings": done.classifier.settings,
         "bad": bad_list(done.train.bad),
-        "replicas": doubles,
+        "duplicates": done.duplicates.tracks.tolist(),
     }
     emit(result, as_json, f"{score_lines(done.evaluations)}\nModel: {path}")
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model file that `genre-nbs train` wrote.")],
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    model: Model = None,
     by: Annotated[str, typer.Option(help="What to count: example, track, or both with a comma.")] = "example,track",
     plot: Annotated[Path | None, typer.Option(help="Picture file for the confusion matrix (.png, .svg, .pdf).")] = None,
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Judge a model on data: scores with intervals, a table by genre, a confusion matrix.
+    """Evaluate a model on data: scores with intervals, a table by genre, a confusion matrix.
 
-    Example: genre-nbs evaluate model.safetensors songs --plot confusion.png
+    Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
-    from genre_nbs.app.pipeline import judge
+    from genre_nbs.app.pipeline import evaluate_classifier
     from genre_nbs.classifier import GenreClassifier
     from genre_nbs.collections import load_collection
     from genre_nbs.io.files import check_target
 
     if plot is not None:
         check_target(plot)
-    classifier = GenreClassifier.load(model)
+    classifier = GenreClassifier.load(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
-    evaluations = judge(classifier, examples, [way.strip() for way in by.split(",")])
+    evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
     last = list(evaluations.values())[-1]
     if plot is not None:
@@ -259,18 +266,18 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file that `genre-nbs train` wrote.")],
     songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Song files (or pictures, for a picture model).")],
+    model: Model = None,
     as_json: Json = False,
 ):
-    """Name the genre of songs.
+    """Predict the genre of songs.
 
-    Example: genre-nbs predict model.safetensors "my song.mp3"
+    Example: genre-nbs predict "my song.mp3" --model model.safetensors
     """
     from genre_nbs.classifier import GenreClassifier
     from genre_nbs.genres import genre_title
 
-    classifier = GenreClassifier.load(model)
+    classifier = GenreClassifier.load(model_file(model))
     found, errors = [], []
     for song in songs:
         try:
@@ -297,24 +304,24 @@ def predict(
 @app.command()
 def optimizers(
     data: Annotated[Path, typer.Argument(help=DATA_HELP)],
-    recipe: Annotated[str, typer.Option(help="The network and all its settings but the optimizer.")] = "mlp",
+    recipe: Annotated[str, typer.Option(help="The network and all its hyperparameters but the optimizer's.")] = "mlp",
     out: Annotated[Path, typer.Option(help="Folder for tables and pictures; a comparison that was stopped goes on there.")] = Path("optimizers"),
     quick: Annotated[bool, typer.Option("--quick/--full", help="A first look in a minute or two, or the whole comparison.")] = False,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each optimizer; 10, or 3 when quick.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Learning rates on the first grid of each; 5, or 3 when quick.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Random seeds of each optimizer; 10, or 3 when quick.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Learning rates on the first search grid of each; 5, or 3 when quick.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Of each run; the recipe's, or 5 when quick.")] = None,
-    valid: Annotated[Path | None, typer.Option(help="Data for validation; without it a part of DATA is kept apart.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="Validation set; without it a part of DATA is held out.")] = None,
     split: Annotated[
         str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Songs that are opened once, by the final runs.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test set, used once, by the final runs.")] = None,
     seed: Seed = 0,
     jobs: Jobs = 1,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
     device: Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")] = "cpu",
     as_json: Json = False,
 ):
-    """Compare optimizers: with one learning rate for all as the course did, and fairly. Each run is kept when it is done.
+    """Compare optimizers: with one learning rate for all, and each with its own. Each run is kept when it is done.
 
     Example: genre-nbs optimizers songs --quick --out comparison
     """
@@ -326,11 +333,11 @@ def optimizers(
     if valid is not None and split is not None:
         raise ValueError("--valid and --split exclude each other: give one of them")
     if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
-        raise ValueError(f"{test}: is used to learn or to choose, so it cannot be the test")
+        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
     found = find_recipe(recipe)
     check_target(out / "runs.csv")
     from genre_nbs.app.compare import compare
-    from genre_nbs.app.pipeline import read_sides
+    from genre_nbs.app.pipeline import read_subsets
     from genre_nbs.collections import adapt_representation, load_collection
     from genre_nbs.comparison import FULL, QUICK, Study
     from genre_nbs.networks import pick_device
@@ -339,13 +346,13 @@ def optimizers(
         pick_device(device)
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     representation, shown = adapt_representation(found.representation, data), sys.stderr.isatty()
-    train, held_out, _ = read_sides(data, representation, valid, split, seed=seed, jobs=jobs, progress=shown)
-    opened = None if test is None else load_collection(test, representation, train.genres, jobs, shown)
-    for side in (train, held_out if valid is not None else None, opened):
-        if side is not None:
-            say_bad(side.bad)
+    train, held_out, _ = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=shown)
+    test_set = None if test is None else load_collection(test, representation, train.genres, jobs, shown)
+    for subset in (train, held_out if valid is not None else None, test_set):
+        if subset is not None:
+            say_bad(subset.bad)
     plan = replace(QUICK if quick else FULL, **changes)
-    study = Study(found, train, held_out, out / "runs.csv", opened, plan, jobs, scheduler, device, shown)
+    study = Study(found, train, held_out, out / "runs.csv", test_set, plan, jobs, scheduler, device, shown)
     try:
         result = compare(study, out)
     except KeyboardInterrupt:

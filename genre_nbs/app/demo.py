@@ -1,4 +1,4 @@
-"The whole job on the practice corpus: songs, training, judgement, use, and a report that shows it all."
+"The whole job on the practice corpus: songs, training, evaluation, use, and a report that shows it all."
 
 import os
 import time
@@ -28,7 +28,7 @@ TRAINING = dict(songs_per_genre=12, artists_per_genre=6, seconds=12.0)
 UNKNOWN_ARTISTS = RESERVED_ARTISTS[10:13]
 LEAD = (
     "Songs in ten genres were composed by rule and rendered on this machine. Each recipe learned from some artists, "
-    "was chosen on others, and was then asked about songs by artists whom it had never met."
+    "was chosen on others, and was then tested on songs by artists whom it had never met."
 )
 
 
@@ -62,23 +62,23 @@ def write_unknown(folder, seed):
 
 
 def run_recipe(name, out, seed):
-    "Train one recipe, and judge it once on the songs by unknown artists."
+    "Train one recipe, and test it once on the songs by unknown artists."
     done = train_on(out / "songs", find_recipe(name), split="artist", seed=seed)
     model = done.classifier.save(out / f"{name}.safetensors")
     unknown = load_examples(out / "unknown", done.classifier.representation, done.classifier.genres)
     proba = done.classifier.predict_proba_examples(unknown.x)
     test = evaluate(proba, unknown.y, unknown.genres, unknown.track, by="track")
-    sides = (done.train.track, done.valid.track, unknown.track)
-    record_result(out / "results.csv", test, name, "artist", sides, seeds=[seed], recipe=done.classifier.settings)
+    subsets = (done.train.track, done.valid.track, unknown.track)
+    record_result(out / "results.csv", test, name, "artist", subsets, seeds=[seed], recipe=done.classifier.settings)
     return {"trained": done, "model": model, "test": test, "songs": song_table(proba, unknown, out)}
 
 
 def song_table(proba, examples, out):
-    "One row a song: path, truth, guess and the probability of each genre, (songs,)."
+    "One row a song: path, true and predicted genre and the probability of each genre, (songs,)."
     tracks = read_tracks(out / "unknown").set_index("track")
     table = pd.DataFrame(proba, columns=list(examples.genres)).groupby(examples.track, sort=False).mean()
-    guess = np.array(examples.genres)[table.to_numpy().argmax(1)]
-    return table.assign(path=tracks.path[table.index].to_numpy(), truth=tracks.genre[table.index].to_numpy(), guess=guess)
+    predicted = np.array(examples.genres)[table.to_numpy().argmax(1)]
+    return table.assign(path=tracks.path[table.index].to_numpy(), true=tracks.genre[table.index].to_numpy(), predicted=predicted)
 
 
 def write_report(out, runs):
@@ -92,13 +92,13 @@ def write_report(out, runs):
     first = runs[RECIPES_SHOWN[0]]["test"]
     learned = len(set(runs[RECIPES_SHOWN[0]]["trained"].train.track))
     low, high = first.accuracy_interval
-    summary = {"songs learned from": learned, "unknown songs": first.n}
-    summary |= {"accuracy on them": f"{first.accuracy:.0%}", "95 % interval": f"{low:.0%} to {high:.0%}"}
-    return html_report(out / "report.html", "Music genres told apart", sections, summary, LEAD)
+    summary = {"training songs": learned, "test songs": first.n}
+    summary |= {"test accuracy": f"{first.accuracy:.0%}", "95 % interval": f"{low:.0%} to {high:.0%}"}
+    return html_report(out / "report.html", "Music genre classification", sections, summary, LEAD)
 
 
 RESULTS_TEXT = (
-    "Validation songs chose the best epoch, so their score flatters a little. The test songs were opened once, at the end. "
+    "The validation set chose the best epoch, so its score is a little too good (optimistically biased). The test set was used once, at the end. "
     "The interval says how far the score could move with other songs of the same kind."
 )
 
@@ -117,18 +117,18 @@ def recipe_section(run):
     "What the report shows of one recipe: curves, confusion matrices, scores by genre and the worst mistakes."
     songs = run["songs"]
     genres = run["test"].genres
-    labels = np.array([genres.index(genre) for genre in songs.truth])
+    labels = np.array([genres.index(genre) for genre in songs.true])
     folder = Path(songs.path.iloc[0]).parents[1]
     names = [str(Path(path).relative_to(folder)) for path in songs.path]
     mistakes = worst_mistakes(songs[list(genres)].to_numpy(), labels, genres, names, n=6)
     per_genre = run["test"].per_genre.rename(index=genre_title)
     shown = [
-        (plot_history(run["trained"].history), "Loss and score by epoch, on the songs learned from and on the validation songs."),
-        (plot_confusion_pair(run["test"]), "Test songs: the truth in rows, the guess in columns."),
-        (per_genre, "Scores by genre on the test songs."),
+        (plot_history(run["trained"].history), "Loss by epoch, on the training and on the validation set."),
+        (plot_confusion_pair(run["test"]), "Test set: true genres in rows, predictions in columns."),
+        (per_genre, "Scores by genre on the test set."),
     ]
     if len(mistakes):
-        table = mistakes_html(mistakes, player=lambda name: song_player(folder / name), picture=lambda name: song_spectrogram(folder / name))
+        table = mistakes_html(mistakes, player=lambda name: song_player(folder / name), picture=lambda name: song_spectrogram(folder / name), title=genre_title)
         shown.append((table, "The most confident mistakes: listen."))
     return shown
 

@@ -78,9 +78,9 @@ def html_report(path, title, sections, summary=None, lead=""):
     return Path(path)
 
 
-def split_checksum(*sides) -> str:
-    "Checksum of a split: SHA-256 of the sorted track names of each side, so it does not depend on their order or number of pieces."
-    lists = [sorted({str(track) for track in side}) for side in sides]
+def split_checksum(*subsets) -> str:
+    "Checksum of a split: SHA-256 of the sorted track names of each subset, so it does not depend on their order or number of segments."
+    lists = [sorted({str(track) for track in subset}) for subset in subsets]
     return sha256(json.dumps(lists, ensure_ascii=False).encode("utf-8")).hexdigest()
 
 
@@ -156,10 +156,10 @@ def _append_row(path, row, columns):
             raise
 
 
-def record_result(path, evaluation, name, split="", sides=(), data_checksum="", seeds=(), recipe=None) -> dict:
+def record_result(path, evaluation, name, split="", subsets=(), data_checksum="", seeds=(), recipe=None) -> dict:
     """Append one row to a table of results (CSV), with everything needed to repeat it; returns the row.
 
-    `sides` are the track names of each side of the split (train, validation, ...), of which the row keeps a checksum.
+    `subsets` are the track names of each subset of the split (training, validation, ...), of which the row keeps a checksum.
     `recipe` is a mapping or dataclass of settings, kept as JSON. Two processes may append at once. Raises `ValueError`
     when the file has other columns.
     """
@@ -169,7 +169,7 @@ def record_result(path, evaluation, name, split="", sides=(), data_checksum="", 
         **dict(zip(("accuracy_low", "accuracy_high"), scores["accuracy_interval"], strict=True)),
         **{package: _version(package) for package in packages},
         "name": name, "n_tracks": "" if scores["n_tracks"] is None else scores["n_tracks"], "genres": " ".join(scores["genres"]),
-        "split": split, "split_checksum": split_checksum(*sides) if sides else "", "data_checksum": data_checksum,
+        "split": split, "split_checksum": split_checksum(*subsets) if subsets else "", "data_checksum": data_checksum,
         "seeds": " ".join(map(str, seeds)), "recipe": json.dumps(recipe or {}, default=_plain, sort_keys=True),
         "python": platform.python_version(), "platform": platform.platform(),
     }  # fmt: skip
@@ -184,6 +184,6 @@ def report_items(
     low, high = evaluation.accuracy_interval
     summary = {'accuracy': f'{evaluation.accuracy:.1%}', '95 % interval': f'{low:.1%} to {high:.1%}', 'macro F1': evaluation.f1_macro,
         f'{evaluation.by}s': evaluation.n}
-    pictures = [(plot_confusion(evaluation), 'Counts: the truth in rows, the guess in columns.'),
-        (plot_confusion(evaluation, normalize=True), 'The same as a share of each true genre.')]
-    return [summary, pictures, (evaluation.per_genre.rename(index=genre_title), 'Scores by genre; 0 where nothing was guessed.')]
+    pictures = [(plot_confusion(evaluation), 'Counts: true genres in rows, predictions in columns.'),
+        (plot_confusion(evaluation, normalize=True), 'The same as a fraction of each true genre.')]
+    return [summary, pictures, (evaluation.per_genre.rename(index=genre_title), 'Scores by genre; 0 where nothing was predicted.')]

@@ -19,13 +19,14 @@ class Html(Markup):
 
 
 def environment():
+    "Templates that escape everything, and refuse names that are missing."
     env = Environment(loader=PackageLoader("genre_nbs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.filters["cell"] = cell
     return env
 
 
 def cell(value):
-    "One value of a table as text: shares and probabilities get three digits, a missing value a dash."
+    "One value of a table as text: fractions and probabilities get three digits, a missing value a dash."
     if isinstance(value, float | np.floating):
         return "–" if np.isnan(value) else f"{value:.3f}"
     return "–" if value is None else value

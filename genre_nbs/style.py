@@ -1,0 +1,33 @@
+"One style for all figures of the course: as wide as the page, readable at arm's length, in colours that survive printing."
+
+STYLE = {
+    "figure.figsize": (9.5, 4.0),
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.titlesize": 13,
+    "axes.labelsize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "image.cmap": "magma",
+    "lines.linewidth": 1.8,
+}
+
+
+def use_style(
+    picture_format: str = "png",  # of figures in a notebook: "png" or "svg" for lines, "jpeg" for spectrograms
+):
+    "Set the style of this notebook's figures. Outside a notebook the format has no meaning, and is passed over."
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(STYLE)
+    try:
+        from IPython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        set_matplotlib_formats(picture_format, **({"pil_kwargs": {"quality": 85}} if picture_format == "jpeg" else {}))

@@ -174,7 +174,7 @@ def test_training_that_diverges_at_once_gives_no_model(tones, genre_nbs_cli, tmp
 
 
 def test_no_validation_on_what_was_learned(tones, genre_nbs_cli, tmp_path):
-    refused(genre_nbs_cli("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--valid", tones), "cannot judge")
+    refused(genre_nbs_cli("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--valid", tones), "cannot validate")
 
 
 HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 26), }".ljust(117) + b"\n"

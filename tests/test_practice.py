@@ -218,7 +218,7 @@ def test_the_cache_is_made_once_and_mended(tmp_path, monkeypatch):
     monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path))
     tracks = practice_corpus(**SETTINGS, genres=("metal",))
     assert all(Path(path).is_absolute() and str(path).startswith(str(tmp_path)) for path in tracks.path)
-    monkeypatch.setattr(practice, "render", lambda *args: pytest.fail("rendered again"))
+    monkeypatch.setattr(corpus, "render", lambda *args: pytest.fail("rendered again"))
     pd.testing.assert_frame_equal(practice_corpus(**SETTINGS, genres=("metal",)), tracks)
     monkeypatch.undo()
     monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path))

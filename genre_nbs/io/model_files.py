@@ -195,7 +195,8 @@ def layer_shape(
     if isinstance(layer, (nn.Flatten, nn.Unflatten)):
         return reshaped(layer, shape), 0
     statistics = tuple(layer.shape)  # a Standardize, whose statistics broadcast against an example
-    if torch.broadcast_shapes(statistics, shape) != shape:
+    aligned = shape[len(shape) - len(statistics) :]
+    if len(statistics) > len(shape) or any(n not in (1, size) for n, size in zip(statistics, aligned, strict=True)):
         raise ValueError(f"a {type(layer).__name__} of shape {statistics} does not fit on {shape}")
     return shape, 0
 

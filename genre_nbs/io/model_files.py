@@ -133,9 +133,9 @@ def pool_shape(layer, shape) -> tuple:
     if getattr(layer, "return_indices", False):
         raise ValueError("return_indices is not supported")
     kernel, padding = pair(layer.kernel_size, "kernel size", 1), pair(layer.padding, "padding", 0)
+    out, places = windowed(layer, shape, shape[0] if shape else 0)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"padding {layer.padding!r} is more than half of the kernel")
-    out, places = windowed(layer, shape, shape[0])
     return out, math.prod(out) * places
 
 
@@ -300,12 +300,12 @@ def filled_network(
         with torch.device("meta"), warnings.catch_warnings():  # shapes without memory
             warnings.simplefilter("ignore")
             network = build_network(description, layers).eval()
+        check_shapes(network, shape, outputs)
+        network.load_state_dict(tensors, assign=True)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("some weights are not finite")
+        with torch.no_grad():
+            network(torch.zeros(1, *shape))  # whatever arithmetic does not see, such as a word where a number should be
     except (ArithmeticError, LookupError, AssertionError) as error:  # such as a division by 0 groups
-        raise ValueError(f"a layer cannot be made: {error}") from error
-    check_shapes(network, shape, outputs)
-    network.load_state_dict(tensors, assign=True)
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("some weights are not finite")
-    with torch.no_grad():
-        network(torch.zeros(1, *shape))  # whatever arithmetic does not see, such as a word where a number should be
+        raise ValueError(f"a layer cannot be made or used: {error}") from error
     return network

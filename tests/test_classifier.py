@@ -177,7 +177,7 @@ def random_examples(representation, n=8):
 
 RECIPES = {
     "picture-first": replace(PICTURE_FIRST, network=partial(picture_cnn, channels=(4, 6, 4), hidden=8)),
-    "picture-final": replace(PICTURE_FINAL, network=partial(picture_cnn, channels=(6, 4, 2), hidden=8)),
+    "picture-final": replace(PICTURE_FINAL, network=partial(picture_cnn, channels=(8, 8, 8), hidden=32)),
     "picture-best": PICTURE_BEST,
     "mel": replace(MEL, network=partial(MEL.network, channels=(6, 4, 6, 8), hidden=(8,))),
     "mel-best": MEL_BEST,

@@ -16,30 +16,12 @@ import torch
 from torch import nn
 
 from genre_nbs import comparison as runner
-from genre_nbs.app import compare as room
-from genre_nbs.app.compare import compare
-from genre_nbs.classifier import Recipe, init_network
+from genre_nbs.app.compare import compare, compare as room
+from genre_nbs.classifier import init_network, Recipe
 from genre_nbs.comparison import (
-    CANDIDATES,
-    COLUMNS,
-    HEADER,
-    Candidate,
-    Job,
-    Plan,
-    Study,
-    append_rows,
-    best_lr,
-    can_stack,
-    final_runs,
-    lr_grid,
-    lr_scores,
-    lr_trials,
-    make_jobs,
-    read_rows,
-    run_job,
-    truncate_partial_line,
-    untuned_runs,
-)
+    append_rows, best_lr, can_stack, Candidate, CANDIDATES, COLUMNS, final_runs, HEADER, Job,
+    lr_grid, lr_scores, lr_trials, make_jobs, Plan, read_rows, run_job, Study,
+    truncate_partial_line, untuned_runs)
 from genre_nbs.datasets import Examples
 from genre_nbs.optimizers import mean_intervals, score_table, tuned_table, untuned_table
 from genre_nbs.statistics import holm

@@ -341,7 +341,7 @@ def optimizers(
         raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
     found = find_recipe(recipe)
     check_target(out / "runs.csv")
-    from genre_nbs.app import compare
+    from genre_nbs.app.compare import compare
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from genre_nbs.app.pipeline import read_subsets
 from genre_nbs.collections import adapt_representation, load_collection
-from genre_nbs.comparison import FULL, QUICK, SCORES, Study, final_runs, lr_trials, untuned_runs
+from genre_nbs.comparison import final_runs, FULL, lr_trials, QUICK, SCORES, Study, untuned_runs
 from genre_nbs.io.files import atomic_path
 from genre_nbs.networks import pick_device
 from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_curves, score_table, tuned_table, untuned_table

@@ -15,14 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from genre_nbs.classifier import init_network, Recipe, train_recipe
+from genre_nbs.classifier import Recipe, init_network, train_recipe
 from genre_nbs.datasets import Examples
 from genre_nbs.fast.batches import batches
 from genre_nbs.fast.cuda_graphs import CUDAGraphed
 from genre_nbs.fast.muon import MuonWithAdamW, newton_schulz
-from genre_nbs.many import fit_many, manual_forward, Stack, stacked_gradients
-from genre_nbs.networks import predict_logits, predict_proba, scores, Standardize, standardizer
-from genre_nbs.training import copy_weights, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, plot_history, SCHEDULES
+from genre_nbs.many import Stack, fit_many, manual_forward, stacked_gradients
+from genre_nbs.networks import Standardize, predict_logits, predict_proba, scores, standardizer
+from genre_nbs.training import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS, SCHEDULES, copy_weights, epoch_seeds, fit, make_optimizer, plot_history
 
 GENRES = ("blues", "classical", "metal")
 

@@ -42,6 +42,7 @@ Epochs = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead 
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 Optimizer = Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
+Device = Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")]
 
 
@@ -54,10 +55,12 @@ def model_file(model):
     return model
 
 
-def check_split(valid, split):
-    "Raises `ValueError` where both a validation set and a split are given."
+def check_split(valid, split, data=None, test=None):
+    "Raises `ValueError` where both a validation set and a split are given, or the test set is one of the others."
     if valid is not None and split is not None:
         raise ValueError("--valid and --split exclude each other: give one of them")
+    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
+        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
 
 
 def version(asked: bool):
@@ -326,7 +329,7 @@ def optimizers(
     seed: Seed = 0,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
-    device: Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")] = "cpu",
+    device: Device = "cpu",
     as_json: Json = False,
 ):
     """Compare optimizers: with one learning rate for all, and each with its own. Each run is kept when it is done.
@@ -336,12 +339,10 @@ def optimizers(
     from genre_nbs.app.recipes import find_recipe
     from genre_nbs.io.files import check_target
 
-    check_split(valid, split)
-    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
-        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
+    check_split(valid, split, data, test)
     found = find_recipe(recipe)
     check_target(out / "runs.csv")
-    from genre_nbs.app.compare import compare
+    from genre_nbs.app import compare  # only now: what was wrong so far is said at once
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}

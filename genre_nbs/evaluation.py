@@ -221,7 +221,7 @@ def plot_reliability(
     whiskers = [table['accuracy'] - table['low'], table['high'] - table['accuracy']]
     dots, color = (table['confidence'], table['accuracy']), '#332288'
     ax.errorbar(*dots, yerr=whiskers, fmt='none', ecolor=color, elinewidth=1)
-    ax.scatter(*dots, s=15 + 200 * table['n'] / table['n'].sum(), color=color)
+    ax.scatter(*dots, s=15 + 200 * table['n'] / table['n'].sum(), color=color, clip_on=False, zorder=3)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect='equal', ylabel='accuracy', xlabel='mean confidence',
         title=f'{title}: calibration error {100 * error:.1f} %')
     ax.legend(loc='upper left')

@@ -115,6 +115,7 @@ def train_classifier(
     valid: Examples | None = None, # chooses the best checkpoint; None keeps the last epoch
     seed: int = 0, # random seed of initial weights, shuffling, dropout and augmentation
     progress: bool = False, # show a bar on standard error
+    checkpoint=None, # file to write after each epoch, and to go on from when it is there
     **changes, # fields of the recipe to change, such as `epochs=5`
 ) -> tuple: # `GenreClassifier`, `History`
     """Train a recipe.
@@ -126,9 +127,9 @@ def train_classifier(
     if len(present) < 2:
         names = ', '.join(train.genres[i] for i in present)
         raise DataError(f"at least two genres are needed to train, found only {names}")
-    network, history = train_recipe(recipe, train, valid, seed=seed, progress=progress)
+    network, history = train_recipe(recipe, train, valid, seed=seed, progress=progress, checkpoint=checkpoint)
     kept = {name: value for name, value in recipe.settings.items() if not callable(value)}
-    run = {'seed': seed, 'best_epoch': history.best_epoch, 'n_train': len(train)}
+    run = {'seed': seed, 'best_epoch': history.best_epoch, 'n_train': len(train), 'threads': torch.get_num_threads()}
     settings = {'recipe': recipe.name, **kept, **run}
     return GenreClassifier(network, recipe.representation, train.genres, settings), history
 
@@ -162,6 +163,6 @@ def load_classifier(
         network = filled_network(header['network'], tensors, representation.shape, len(genres), LAYERS)
         settings = dict(header['settings'])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
-        reason = str(error).splitlines()[0] or type(error).__name__
+        reason = ' '.join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f'{path}: its description and its weights do not fit ({reason})') from error
     return GenreClassifier(network, representation, genres, settings)

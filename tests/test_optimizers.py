@@ -506,3 +506,9 @@ def test_ctrl_c_says_how_to_go_on(clips, genre_nbs_cli, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_job", stop)
     done = comparison(genre_nbs_cli, clips, tmp_path)
     assert done.returncode == 130 and "goes on from there" in done.stderr and len(read_rows(tmp_path / "runs.csv")) == 4
+
+
+@pytest.mark.parametrize("default, chosen", [(0.2, 0.1), (0.9, 1.0), (5.0, 1.0), (0.01, 0.1)])
+def test_of_equally_good_learning_rates_the_one_next_to_the_default_is_taken(default, chosen):
+    tried = pd.Series({0.01: 0.4, 0.1: 0.5, 1.0: 0.5, 10.0: 0.3})
+    assert best_lr(tried, default) == chosen

@@ -142,7 +142,7 @@ def example_tensors(
     device: torch.device, # where they go
     what: str = "training", # said in the errors
 ) -> tuple: # (x, y) on the device; x uint8 or float32, y int64
-    "Examples on the device. Raises `ValueError` for none, a number that is not finite, a label without genre."
+    "Examples on the device. Raises `ValueError` for none, numbers that are not finite, labels without genre."
     n, genres = len(examples.x), tuple(examples.genres)
     if n == 0: raise ValueError(f"there are no {what} examples")
     if len(examples.y) != n: raise ValueError(f"{n} {what} examples, but {len(examples.y)} labels")

@@ -55,7 +55,7 @@ def predict_proba(
     if len(x) == 0: raise ValueError("there are no examples to predict")
     home = next((p.device for p in model.parameters()), torch.device("cpu"))
     device = home if device is None else pick_device(device)
-    model = accelerated(model.to(device)) # the same logits to rounding
+    model = accelerated(model.to(device).eval()) # the same logits to rounding
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 

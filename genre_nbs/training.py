@@ -280,12 +280,12 @@ def fit(
     device = pick_device(device)
     with device_context(device), freed_memory_kept():
         data, held_out = prepare_data(model, train, valid, device)
+        run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
+        if checkpoint is not None: resume(run, checkpoint, augment, train, valid)
         fast = accelerated(model) # computes the same, to rounding, with the same weights
         if augment is None: data = (unfolded(fast, data[0]), data[1])
         if held_out is not None: held_out = (unfolded(fast, held_out[0]), held_out[1])
-        run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
         backward = graphed_gradients(batch_gradients, fast) if cuda_graph and device.type == "cuda" else batch_gradients
-        if checkpoint is not None: resume(run, checkpoint, augment, train, valid)
         for _ in progress_track(range(len(run.history.rows), epochs), "training", console=Console(stderr=True), disable=not progress):
             if run.history.diverged_at: break
             run_epoch(run, fast, data, held_out, augment, backward)

@@ -112,7 +112,7 @@ def opened(
         plain = Path(path)
         if plain.exists() and not plain.is_file() and not plain.is_dir(): raise Refused('is a device or a pipe, not a song')
         with open_song(path) as song: yield song
-    except AudioError: raise
+    except (AudioError, AttributeError, ImportError, NameError): raise # the last three are faults of ours
     except Exception as error: # decoders of other people meet bytes of other people: they raise all kinds
         raise AudioError(path, decode_error_reason(path, error)) from error
 
@@ -140,7 +140,7 @@ def waveform(
 ):
     "The song in mono blocks at one sample rate. Raises `Refused` before anything is decoded where the file says that it lasts too long."
     keep, expected = np.inf if duration is None else duration, None
-    longest = min(MOST_SECONDS, most_samples / max(sr, song.sr))
+    longest = min(MOST_SECONDS, most_samples / sr)
     if song.frames is not None:
         expected = min(max(song.frames / song.sr - offset, 0), keep)
         if expected > longest: raise Refused(f'lasts {expected / 3600:.1f} h, too long to be read (at most {longest / 3600:.1f} h)')

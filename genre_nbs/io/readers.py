@@ -18,6 +18,7 @@ from genre_nbs.io.ffmpeg import BLOCK, FFmpegSong
 from genre_nbs.io.mp3 import count_frames, Frames, tag_length, Window
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 3_072_000 # Hz; below there is no sound, above no recorder
+FFMPEG_ONLY = ('mov', 'matroska', 'asf', 'aac', 'wv', 'ape', 'amr', 'flv', 'avi') # in some of them libsndfile finds mp3 frames, by chance
 SILENCE = 2e-5 # a waveform that moves by less is silent; one step of 16 bits is 3e-5
 CANCELLED = 1e-3 # -30 dB: with less of their energy left in the mix, the channels cancel each other
 
@@ -152,8 +153,8 @@ def open_any(
 ):
     "libsndfile's song, or FFmpeg's where libsndfile cannot read the file. Raises what libsndfile said when neither can."
     file.seek(0)
-    if what.open_ended: return FFmpegSong(file, what.kind, open_ended=True)
-    plain = isinstance(file, io.BufferedReader) and isinstance(file.name, (str, bytes)) # libsndfile's own reading is faster
+    if what.open_ended or what.kind in FFMPEG_ONLY: return FFmpegSong(file, what.kind, what.open_ended)
+    plain = isinstance(getattr(file, 'raw', None), io.FileIO) # libsndfile's own reading is faster
     try: return SoundFileSong(os.fsencode(file.name) if plain and os.name != 'nt' else file, what.kind in ('mp3', ''))
     except Exception as error:
         if not what.kind: raise

@@ -15,6 +15,7 @@ from PIL import Image
 
 from genre_nbs.io import decode, mp3
 from genre_nbs.io.decode import AudioError, check_waveform, read_blocks, read_samples, save_audio
+from genre_nbs.io.ffmpeg import sound_decoders
 from genre_nbs.io.readers import channel_to_take
 
 SR = 22050
@@ -225,6 +226,8 @@ def test_a_huge_cover_is_not_unpacked(tmp_path, kind):
         out.mux(sound.encode(None))
     y, sr = read_samples(path)
     assert abs(pitch(y, sr) - 440) < 2
+    names = sound_decoders().split(",")  # whatever asks FFmpeg for the picture is told no
+    assert {"aac", "alac", "libopus", "mp3float", "wmav2"} <= {*names} and not {"png", "mjpeg", "h264"} & {*names}
 
 
 # ---- wav and its relatives
@@ -333,24 +336,18 @@ def test_ogg_without_a_flag_for_its_end(tmp_path):
 
 
 def test_opus_that_libsndfile_calls_malformed(tmp_path):
-    "Several samples of silence to skip, as some encoders write; here: a comment header over two pages."
+    "The first page ends earlier than it is long, as where a stream was joined late."
     path = by_ffmpeg(tmp_path / "a.opus", tone(sr=48000), 48000, "libopus", "ogg")
-    first, second, *rest = ogg_pages(path.read_bytes())
-    body = second[27 + second[26] :] + bytes(70000)  # padding, which RFC 7845 allows
-    pages, start = [], 0
-    while start < len(body) or not pages:
-        part = body[start : start + 255 * 255]
-        whole = len(part) < 255 * 255
-        lacing = b"\xff" * (len(part) // 255) + (bytes([len(part) % 255]) if whole else b"")
-        pages.append(bytearray(second[:5] + bytes([int(start > 0)]) + second[6:26] + bytes([len(lacing)]) + lacing + part))
-        start += len(part)
-    out = [bytearray(first), *pages, *map(bytearray, rest)]
-    for number, page in enumerate(out):
-        page[18:22], page[22:26] = number.to_bytes(4, "little"), bytes(4)
+    pages = [bytearray(page) for page in ogg_pages(path.read_bytes())]
+    for page in pages[2:]:
+        page[6:14] = (int.from_bytes(page[6:14], "little") - 24000).to_bytes(8, "little")
+        page[22:26] = bytes(4)
         page[22:26] = decode.ogg_crc(bytes(page)).to_bytes(4, "little")
-    path.write_bytes(b"".join(out))
+    path.write_bytes(b"".join(pages))
+    with pytest.raises(sf.LibsndfileError):
+        sf.read(path)
     y, sr = read_samples(path)
-    assert sr == 48000 and abs(len(y) / sr - 3) < 0.1 and abs(pitch(y, sr) - 440) < 1
+    assert sr == 48000 and 2.4 < len(y) / sr < 3.1 and abs(pitch(y, sr) - 440) < 1
 
 
 # ---- channels
@@ -462,10 +459,10 @@ def test_memory_is_flat(tmp_path):
         for _ in range(40):
             out.write(np.tile(tone(seconds=15, sr=44100)[:, None], 2))  # ten minutes, 211 MB as float32
     code = "import resource, sys; from genre_nbs.io.decode import read_blocks, read_samples\nm = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-    code += "next(read_blocks(sys.argv[1])); a = m()\nfor _ in read_blocks(sys.argv[1]): pass\nb = m(); n = len(read_samples(sys.argv[1], sr=22050)[0]); print(b - a, m() - b, n)"
+    code += "read_samples(sys.argv[1], duration=1.0); a = m()\nfor _ in read_blocks(sys.argv[1]): pass\nb = m(); n = len(read_samples(sys.argv[1], sr=22050)[0]); print(b - a, m() - a, n)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "long.wav")], capture_output=True, text=True, timeout=120)
     blocks, whole, n = map(int, done.stdout.split())
-    assert n == 600 * SR and blocks < 10_000 and whole < 65_000, done  # kB; the result alone is 53 MB
+    assert n == 600 * SR and blocks < 20_000 and whole < 75_000, done  # kB; the result alone is 53 MB
 
 
 def test_an_mp4_that_claims_a_table_of_gigabytes(tmp_path):

@@ -50,6 +50,7 @@ class FFmpegSong:
         try:
             if not self.container.streams.audio: raise ValueError('there is no sound in it')
             self.stream = self.container.streams.audio[0]
+            if self.stream.codec_context is None: raise ValueError('its kind of coding is not known')
             self.sr, self.channels = self.stream.rate or 0, self.stream.channels or 0
             if not 0 < self.channels <= MOST_CHANNELS: raise ValueError(f'{self.channels} channels')
             self.frames = self.promised(kind)

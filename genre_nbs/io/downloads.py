@@ -19,9 +19,9 @@ import tarfile
 import time
 import zipfile
 import zlib
+from contextlib import closing
 from hashlib import sha256 as text_sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -38,8 +38,7 @@ MAX_FILE = 1 << 30  # a download that is no archive and has no known size: 1 GiB
 SLOWEST = 256  # bytes a second; a server that sends less is taken for silent
 LOCK_TIMEOUT = 3600  # seconds for which another process may fetch the same file
 TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
-BAD_ADDRESS = (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema,
-               urllib3.exceptions.LocationParseError, UnicodeError)  # fmt: skip
+BAD_ADDRESS = (requests.TooManyRedirects, ValueError)  # requests and urllib3 raise many kinds of `ValueError` for what they cannot parse
 LONG_NUMBER = re.compile(rb"[0-9]{64}")  # no number in a header is that long
 ARCHIVE_HEADS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"PK\x05\x06")
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError)
@@ -231,7 +230,7 @@ def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, pr
     that leads nowhere, and for anything that the server refuses.
     """
     path = Path(path)
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"{url}: is not a web address")
     path.parent.mkdir(parents=True, exist_ok=True)
     most = max_bytes or (MAX_BYTES if is_archive(path) else MAX_FILE)
@@ -405,30 +404,37 @@ def extract(archive, folder, max_bytes=MAX_BYTES, max_files=MAX_FILES, progress=
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
         raise ArchiveError(f"{archive}: no such file")
-    if folder.exists():
-        raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(6)}")
+    with lock_of(folder):
+        if folder.exists():
+            raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
+        for left in folder.parent.glob(f".{glob.escape(folder.name[:80])}-{'[0-9a-f]' * 12}"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        part = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(6)}")
+        try:
+            unpack(archive, part, max_bytes, max_files, progress)
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def unpack(archive, part, max_bytes, max_files, progress):
+    "Unpack an archive into the new folder `part`. Raises `ArchiveError`."
     budget = Budget(archive.stat().st_size, max_bytes, max_files)
     zipped = zipfile.is_zipfile(archive) and not archive.name.lower().endswith((".tar", ".gz", ".tgz", ".bz2", ".xz"))
-    members = zip_members(archive, budget) if zipped else tar_members(archive, budget)
     part.mkdir()
     try:
-        with Bar(f"Unpacking {archive.name}", None, progress) as bar:
+        with closing((zip_members if zipped else tar_members)(archive, budget)) as members, Bar(f"Unpacking {archive.name}", None, progress) as bar:
             write_members(members, part, budget, count_bytes=zipped, bar=bar)
         if not any(part.iterdir()):
             raise ArchiveError("is empty")
-        os.replace(part, folder)
     except ArchiveError as error:
         raise ArchiveError(f"{archive}: {error}") from error
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in (13, 28, 122):  # no permission, disk full, quota: not the archive's fault
             raise
         raise ArchiveError(f"{archive}: is damaged, or no archive ({error})") from error
-    finally:
-        members.close()
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def extracted(archive, progress=False) -> Path:

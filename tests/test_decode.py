@@ -1,5 +1,6 @@
 "Song files of every kind, whole, cut, joined, mislabelled and forged: read whole, or put aside with a reason."
 
+import errno
 import io
 import os
 import struct
@@ -13,9 +14,11 @@ import soundfile as sf
 import soxr
 from PIL import Image
 
-from genre_nbs.io import decode, mp3
+from genre_nbs.fast.spectra import check_signal
+from genre_nbs.io import decode, mp3, pictures
 from genre_nbs.io.decode import AudioError, check_waveform, read_blocks, read_samples, save_audio
 from genre_nbs.io.ffmpeg import sound_decoders
+from genre_nbs.io.pictures import PictureError, read_picture
 from genre_nbs.io.readers import channel_to_take
 
 SR = 22050
@@ -289,7 +292,7 @@ def test_cut_files_of_other_kinds(tmp_path, name, codec, options, keep):
     path = by_ffmpeg(tmp_path / name, np.random.default_rng(0).uniform(-0.5, 0.5, 48000 * 4), 48000, codec, **options)
     assert abs(len(read_samples(path)[0]) / 48000 - 4) < 0.2
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
-    refused(path, "cut off" if name != "a.m4a" else "cannot be decoded")
+    refused(path, "cut off")
 
 
 # ---- Ogg
@@ -412,6 +415,26 @@ def test_faults_in_blocks(tmp_path):
                 pass
 
 
+def test_a_constant_is_silent_whatever_the_rate(tmp_path):
+    sf.write(tmp_path / "a.wav", np.full(44100, 0.5), 44100)
+    for sr in (None, SR):  # resampling makes a click at either end
+        refused(tmp_path / "a.wav", "is silent", sr=sr)
+
+
+def test_a_flac_that_does_not_say_how_long_it_is(tmp_path):
+    path = save_audio(tmp_path / "a.flac", tone(), SR)
+    place = path.read_bytes()[21] & 0xF0
+    patched(path, 21, bytes([place, 0, 0, 0, 0]))
+    assert len(read_samples(path)[0]) == 3 * SR
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9])
+def test_a_cut_flac(tmp_path, keep):
+    path = save_audio(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 5 * SR), SR)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    assert "cut off" in (reason := refused(path)) or "lost sync" in reason
+
+
 def test_a_fault_of_the_caller_is_not_one_of_the_song(tmp_path):
     path = save_audio(tmp_path / "a.wav", tone(), SR)
     with pytest.raises(KeyError):
@@ -483,18 +506,52 @@ def test_permission(tmp_path):
     refused(path, "cannot be read (Permission denied)")
 
 
-def test_a_disk_that_fails(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_fails(tmp_path, monkeypatch, number):
     path = save_audio(tmp_path / "a.wav", tone(), SR)
 
     def fails(*args, **kwargs):
-        raise OSError(5, "Input/output error")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("genre_nbs.io.readers.survey", fails)
-    refused(path, "cannot be read (Input/output error)")
+    refused(path, f"cannot be read ({os.strerror(number)})")
 
 
 def test_a_name_with_nul(tmp_path):
     refused(f"{tmp_path}/a\0b.wav", "NUL in its name")
+
+
+# ---- pictures and waveforms
+
+
+def test_jpeg_scans_are_counted_before_they_are_drawn(tmp_path):
+    grey = np.tile(np.linspace(0, 255, 400).astype(np.uint8), (400, 1))
+    Image.fromarray(grey).save(tmp_path / "a.jpg", progressive=True)
+    assert np.abs(read_picture(tmp_path / "a.jpg").astype(int) - grey).max() < 20
+    data = (tmp_path / "a.jpg").read_bytes()
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "many.jpg").write_bytes(data[:-2] + data[last:-2] * 200 + data[-2:])
+    with pytest.raises(PictureError, match="more than 64 passes"):
+        read_picture(tmp_path / "many.jpg")
+
+
+def test_a_picture_that_may_not_be_read(tmp_path, monkeypatch):
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / "a.png")
+
+    def fails(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(pictures, "has_many_scans", fails)
+    with pytest.raises(PictureError) as caught:
+        read_picture(tmp_path / "a.png")
+    assert caught.value.reason == "cannot be read (Permission denied)"
+
+
+def test_a_waveform_that_is_finite_in_64_bits_only():
+    for wrong in (1e300, -1e39):
+        with pytest.raises(ValueError, match="not finite"):
+            check_signal(np.array([0.0, wrong]))
+    assert check_signal(np.array([0.0, 1e38])).dtype == np.float32
 
 
 # ---- fuzzing

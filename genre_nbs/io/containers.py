@@ -86,15 +86,18 @@ def ogg_links(
     return links, False
 
 
-def sample_table_fits(
+def mp4_fault(
     file, # an open mp4 file
-) -> bool: # False when it claims more samples than it has bytes
-    "Whether the number of coded samples in an mp4 file is possible: a few bytes can claim a table of gigabytes (ISO 14496-12, 'stsz')."
-    size, place, window = file.seek(0, 2), 0, 1 << 20
+) -> str: # the reason, '' when there is none
+    """Why an mp4 file cannot be decoded: without the box 'moov', which often comes last, nobody knows where its sound lies;
+    and a few bytes can claim a table of samples of gigabytes (ISO 14496-12, 'stsz')."""
+    size, place, window, whole = file.seek(0, 2), 0, 1 << 20, False
     while place < size:
         file.seek(place)
         data = file.read(window + 16)
+        whole = whole or b'moov' in data
         for found in re.finditer(b'stsz|stz2', data):
-            if int.from_bytes(data[found.end() + 8:found.end() + 12], 'big') > size and data[found.end():found.end() + 4] == bytes(4): return False
+            field = data[found.end():found.end() + 12]
+            if field[:4] == bytes(4) and int.from_bytes(field[8:], 'big') > size: return 'cannot be decoded as audio (its table of samples is larger than the file)'
         place += window
-    return True
+    return '' if whole else 'is cut off: the table of its samples is missing (moov)'

@@ -30,6 +30,7 @@ class AudioError(ValueError):
 LOUDEST = 1e10 # beyond any scale in use, and squares of it fit into float32
 MOST_SAMPLES = 2**28 # of one channel, 1 GiB, read at once: 3 h 22 min at 22,050 Hz
 MOST_SECONDS = 6 * 3600 # read in blocks
+SILENT = 'is silent'
 ENOUGH = 0.95 # with less than this share of what it promises, a file is cut off
 
 
@@ -45,7 +46,7 @@ def fault_of(
     if n < min_seconds * sr: return f'lasts {n / sr:.2f} s, shorter than the {min_seconds:g} s needed'
     if not (np.isfinite(low) and np.isfinite(high)): return 'holds samples that are not finite'
     if max(-low, high) > LOUDEST: return f'holds samples of {max(-low, high):.0e}, where sound lies between -1 and 1'
-    return 'is silent' if high - low < SILENCE else ''
+    return SILENT if high - low < SILENCE else ''
 
 
 def check_waveform(
@@ -131,6 +132,18 @@ def checked(
     if expected and seconds < ENOUGH * expected - 0.001: raise Refused(f'is cut off: {seconds:.1f} of {expected:.1f} s are there')
 
 
+def audible(
+    blocks, # pairs of a sample rate and samples (n,)
+):
+    "The blocks as they are. Raises `Refused` where they hold no sound: before resampling, which makes waves of what does not move."
+    n, low, high = 0, np.inf, -np.inf
+    for sr, y in blocks:
+        n, low, high = n + len(y), np.minimum(low, y.min()), np.maximum(high, y.max())
+        if (fault := fault_of(n, sr, low, high)) and fault != SILENT: raise Refused(fault)
+        yield sr, y
+    if not n or high - low < SILENCE: raise Refused(fault_of(n, 1, low, high))
+
+
 def waveform(
     song, # an open song
     offset: float, # where to start, in seconds
@@ -147,7 +160,7 @@ def waveform(
     skip = round(offset * song.sr)
     if skip and song.seekable: song.seek(skip)
     blocks = cropped(song.blocks(), 0. if song.seekable else offset, keep)
-    return resampled(mono(checked(blocks, expected, longest)), sr)
+    return resampled(audible(mono(checked(blocks, expected, longest))), sr)
 
 
 def check_times(
@@ -168,7 +181,7 @@ def read_samples(
     """Decode a file, mix it down to mono, and resample it on the way: only the result is held in memory.
 
     Where channels cancel each other (inverted stereo), the louder one is taken instead of the mix.
-    Raises `AudioError` when it cannot be read, was cut off, or lasts too long.
+    Raises `AudioError` when it cannot be read, was cut off, lasts too long, is silent, or holds no samples or none that are finite.
     """
     check_times(offset, duration)
     with opened(path) as song:
@@ -191,25 +204,21 @@ def read_blocks(
 ): # yields blocks (samples,), float32, mono, each `round(seconds * sr)` long but the last
     """A song in blocks, in flat memory however long it is; together they are the samples that `read_samples` gives.
 
-    Raises `AudioError` as `read_samples` and `check_waveform` do: at once where the file says it, else when the fault is met
-    (that a song is silent or cut off is known at its end).
+    Raises `AudioError` as `read_samples` does: at once where the file says it, else when the fault is met (that a song is silent
+    or cut off is known at its end).
     """
     check_times(offset, duration)
-    kept, n, total, low, high = [], 0, 0, np.inf, -np.inf
+    kept, n = [], 0
     with opened(path) as song:
         sr = sr or song.sr
         size = max(1, round(seconds * sr))
         for block in waveform(song, offset, duration, sr):
-            if len(block): total, low, high = total + len(block), np.minimum(low, block.min()), np.maximum(high, block.max())
-            fault = fault_of(total, sr, low, high)
-            if fault and total and fault != 'is silent': raise Refused(fault)
             kept.append(block)
             n += len(block)
-            while n >= size:
-                whole = np.concatenate(kept)
-                yield whole[:size]
-                kept, n = [whole[size:]], n - size
-        if fault := fault_of(total, sr, low, high): raise Refused(fault)
+            if n < size: continue
+            whole = np.concatenate(kept)
+            for start in range(0, n - size + 1, size): yield whole[start:start + size]
+            kept, n = [whole[n - n % size:]], n % size
         if n: yield np.concatenate(kept)
 
 

@@ -143,7 +143,7 @@ def survey(
         mp3 = count_frames(file)
         if mp3.missing: cut = f'{mp3.missing / mp3.sr:.1f} s are missing at its end'
         if mp3.samples > mp3.sr / 2: kind = 'mp3'
-    if kind == 'mov' and not containers.sample_table_fits(file): raise Refused('cannot be decoded as audio (its table of samples is larger than the file)')
+    if kind == 'mov' and (fault := containers.mp4_fault(file)): raise Refused(fault)
     return Survey(kind, cut, kind == 'wav' and containers.is_open_ended(file, window.size), links, mp3)
 
 

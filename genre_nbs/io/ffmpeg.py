@@ -37,7 +37,7 @@ def as_float(
 class FFmpegSong:
     """A song that FFmpeg reads: `sr` in Hz, `channels`, `frames` (None when the file does not say).
 
-    Raises `ValueError` when there is no sound in it, and what PyAV raises (an `OSError` or a `ValueError`).
+    Raises `ValueError` when it cannot be opened, or there is no sound in it.
     """
 
     seekable = False
@@ -46,7 +46,8 @@ class FFmpegSong:
         import av
         self.error = av.error.FFmpegError
         options = {'codec_whitelist': sound_decoders()} | ({'ignore_length': '1'} if open_ended else {})
-        self.container = av.open(file, format=kind, options=options, metadata_errors='ignore')
+        try: self.container = av.open(file, format=kind, options=options, metadata_errors='ignore')
+        except self.error as error: raise ValueError(error.strerror) from error # PyAV's are also `OSError`s, though the disk is well
         try:
             if not self.container.streams.audio: raise ValueError('there is no sound in it')
             self.stream = self.container.streams.audio[0]

@@ -46,7 +46,7 @@ def silence_stderr(
 
 
 class Slice(io.RawIOBase):
-    "A part of a file as a file of its own."
+    "A part of a file as a file of its own. To ask for what lies outside is no error (damaged files make FFmpeg ask; an exception there would be printed)."
 
     def __init__(self, file, start, end): self.file, self.start, self.end, self.place = file, start, end, 0
 
@@ -57,12 +57,14 @@ class Slice(io.RawIOBase):
     def tell(self): return self.place
 
     def seek(self, place, whence=0):
-        self.place = place + (0, self.place, self.end - self.start)[whence]
+        self.place = max(0, place + (0, self.place, self.end - self.start)[whence])
         return self.place
 
     def readinto(self, buffer):
+        wanted = min(len(buffer), self.end - self.start - self.place)
+        if wanted <= 0: return 0
         self.file.seek(self.start + self.place)
-        data = self.file.read(max(0, min(len(buffer), self.end - self.start - self.place)))
+        data = self.file.read(wanted)
         buffer[:len(data)] = data
         self.place += len(data)
         return len(data)
@@ -147,19 +149,27 @@ def survey(
     return Survey(kind, cut, kind == 'wav' and containers.is_open_ended(file, window.size), links, mp3)
 
 
+def open_ffmpeg(
+    file, # an open song file, or a `Slice` of one
+    kind: str, # FFmpeg's name
+    open_ended: bool = False, # a wav file whose length was never filled in
+) -> FFmpegSong: # the song
+    "FFmpeg's song."
+    return FFmpegSong(Slice(file, 0, file.seek(0, 2)), kind, open_ended)
+
+
 def open_any(
     file, # an open song file, or a `Slice` of one
     what: Survey, # of it
 ):
     "libsndfile's song, or FFmpeg's where libsndfile cannot read the file. Raises what libsndfile said when neither can."
+    if what.open_ended or what.kind in FFMPEG_ONLY: return open_ffmpeg(file, what.kind, what.open_ended)
     file.seek(0)
-    if what.open_ended or what.kind in FFMPEG_ONLY: return FFmpegSong(file, what.kind, what.open_ended)
     plain = isinstance(getattr(file, 'raw', None), io.FileIO) # libsndfile's own reading is faster
     try: return SoundFileSong(os.fsencode(file.name) if plain and os.name != 'nt' else file, what.kind in ('mp3', ''))
     except Exception as error:
         if not what.kind: raise
-        file.seek(0)
-        try: return FFmpegSong(file, what.kind)
+        try: return open_ffmpeg(file, what.kind)
         except Exception: raise error from None
 
 
@@ -173,8 +183,7 @@ def open_mp3(
     if isinstance(song, FFmpegSong): song.frames = what.mp3.samples
     elif what.mp3.samples * song.sr > (1.01 * song.frames + 9216) * what.mp3.sr: # an encoder's delay and padding are up to 8192 samples
         song.close()
-        file.seek(0)
-        song = FFmpegSong(file, 'mp3')
+        song = open_ffmpeg(file, 'mp3')
         song.frames = what.mp3.samples
     else: song.frames = min(song.frames, what.mp3.samples)
     return song

@@ -10,7 +10,6 @@ import base64
 import html
 
 import numpy as np
-import soxr
 
 from .io.decode import audio_bytes, AudioError, check_waveform, read_samples
 
@@ -23,10 +22,8 @@ def load_audio(
     min_seconds: float = 0., # shortest duration allowed, in seconds
 ) -> tuple: # waveform (samples,) float32, mono; and its sample rate in Hz
     "A song as a mono waveform at the rate `sr`. Raises `AudioError` (path, reason) when it cannot be used."
-    y, own_sr = read_samples(path, offset, duration)
-    check_waveform(y, own_sr, path, min_seconds)
-    if sr is None or sr == own_sr: return y, own_sr
-    return soxr.resample(y, own_sr, sr), sr
+    y, sr = read_samples(path, offset, duration, sr)
+    return check_waveform(y, sr, path, min_seconds), sr
 
 # %% ../nbs/01_audio.ipynb #915066e1
 def plot_waveform(

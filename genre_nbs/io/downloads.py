@@ -134,31 +134,31 @@ class Resuming:
         tag, have = self.known_tag(url), self.have()
         # Without a tag nobody could tell whether the old part belongs to the file that is there now.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-", "If-Range": tag} if have and tag else {})
-        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
-            if answer.status_code == 416:  # nothing is left to send, or the part is longer than the file
-                if answer.headers.get("Content-Range") == f"bytes */{have}":
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            if response.status_code == 416:  # nothing is left to send, or the part is longer than the file
+                if response.headers.get("Content-Range") == f"bytes */{have}":
                     return
                 self.part.unlink()
                 raise requests.ConnectionError("the part does not fit the file")
-            if answer.status_code >= 500 or answer.status_code == 429:
-                raise requests.ConnectionError(f"the server answered {answer.status_code}")
-            if answer.status_code not in (200, 206):
-                raise DownloadError(f"{url}: the server answered {answer.status_code} {answer.reason}")
-            if url.startswith("https:") and not answer.url.startswith("https:"):
-                raise DownloadError(f"{url}: leads to {answer.url}, which is not encrypted")
-            self.receive(url, answer, have if answer.status_code == 206 else 0)
+            if response.status_code >= 500 or response.status_code == 429:
+                raise requests.ConnectionError(f"the server answered {response.status_code}")
+            if response.status_code not in (200, 206):
+                raise DownloadError(f"{url}: the server answered {response.status_code} {response.reason}")
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                raise DownloadError(f"{url}: leads to {response.url}, which is not encrypted")
+            self.receive(url, response, have if response.status_code == 206 else 0)
 
-    def receive(self, url, answer, start):
+    def receive(self, url, response, start):
         "Write the body after byte `start`, and check the length that was promised."
-        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             self.part.unlink()
             raise requests.ConnectionError("the server sent another part than was asked for")
-        length = answer.headers.get("Content-Length")
+        length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         if self.size and total and total != self.size:
             raise DownloadError(f"{url}: is {total} bytes long, expected {self.size}")
         if not start:
-            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+            tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
             weak = tag and tag.startswith("W/")  # a weak tag cannot promise the same bytes
             self.note.write_text(json.dumps({"url": url, "tag": None if weak else tag}), encoding="utf-8")
         if (total or 0) > self.max_bytes:
@@ -167,7 +167,7 @@ class Resuming:
             raise OSError(errno.ENOSPC, f"{total - start} bytes are to come, and only {free} are free", str(self.part))
         done = start
         with open(self.part, "ab" if start else "wb") as part, Bar(f"Fetching {self.part.name[1:-5]}", total, self.progress) as bar:
-            for chunk in self.pieces(answer, total and total - start):
+            for chunk in self.chunks(response, total and total - start):
                 done += len(chunk)
                 if done > (self.size or self.max_bytes):
                     raise DownloadError(f"{url}: sends more than the {self.size or self.max_bytes} bytes {'expected' if self.size else 'allowed'}")
@@ -178,10 +178,10 @@ class Resuming:
         if self.size and done != self.size:
             raise DownloadError(f"{url}: sent {done} bytes, expected {self.size}")
 
-    def pieces(self, answer, length):
+    def chunks(self, response, length):
         "The body in pieces of `PIECE` bytes. Raises `requests.Timeout` when in `timeout` seconds next to nothing comes."
         piece, came, since, lately = bytearray(), 0, time.monotonic(), 0
-        while data := answer.raw.read1(PIECE, decode_content=False):
+        while data := response.raw.read1(PIECE, decode_content=False):
             piece += data
             came, lately, now = came + len(data), lately + len(data), time.monotonic()
             if now - since > self.timeout:
@@ -303,15 +303,15 @@ class Metered:
         return data
 
     def seek(self, *where):
-        place = self.stream.seek(*where)
+        position = self.stream.seek(*where)
         self.count()
-        return place
+        return position
 
     def count(self):
-        place = self.stream.tell()
-        if place > self.high:
-            self.budget.add(place - self.high)
-            self.high = place
+        position = self.stream.tell()
+        if position > self.high:
+            self.budget.add(position - self.high)
+            self.high = position
 
     def tell(self):
         return self.stream.tell()

@@ -49,21 +49,21 @@ class Window:
         self.file, self.start, self.data = file, 0, b''
         self.size = file.seek(0, 2)
 
-    def at(self, place, n):
-        "The `n` bytes at `place`, fewer at the end of the file."
-        i = place - self.start
+    def at(self, position, n):
+        "The `n` bytes at `position`, fewer at the end of the file."
+        i = position - self.start
         if i < 0 or i + n > len(self.data):
-            self.file.seek(place)
-            self.start, self.data, i = place, self.file.read(WINDOW), 0
+            self.file.seek(position)
+            self.start, self.data, i = position, self.file.read(WINDOW), 0
         return self.data[i:i + n]
 
 
 def tag_length(
     window: Window, # a file
-    place: int, # where a tag may begin
+    position: int, # where a tag may begin
 ) -> int: # bytes; 0 when none begins there
     "Length of a tag: ID3v2, ID3v1, or APE."
-    head = window.at(place, 32)
+    head = window.at(position, 32)
     if head[:3] == b'ID3' and len(head) >= 10 and max(head[6:10]) < 128:
         return 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10])) + 10 * (head[5] >> 4 & 1)
     if head[:3] == b'TAG': return 128
@@ -73,22 +73,22 @@ def tag_length(
 
 def find_frame(
     window: Window, # a file
-    place: int, # where to begin
+    position: int, # where to begin
 ) -> int: # where a frame begins that another one follows; the size of the file when there is none
     "The next frame. One header alone may be chance, so a second one must follow it (or the end of the file)."
-    last = min(window.size, place + LONGEST_SEARCH)
-    while place < last:
-        block = window.at(place, 4096)
+    last = min(window.size, position + LONGEST_SEARCH)
+    while position < last:
+        block = window.at(position, 4096)
         maybe = SYNC.search(block)
         if not maybe:
             if len(block) < 4096: break
-            place += len(block) - 2
+            position += len(block) - 2
             continue
-        place += maybe.start()
+        position += maybe.start()
         found = frame_header(block[maybe.start() + 1], block[maybe.start() + 2])
-        after = window.at(place + found[0], 3) if found else b'???'
-        if len(after) < 3 or after[0] == 255 and frame_header(after[1], after[2]): return place
-        place += 1
+        after = window.at(position + found[0], 3) if found else b'???'
+        if len(after) < 3 or after[0] == 255 and frame_header(after[1], after[2]): return position
+        position += 1
     return window.size
 
 
@@ -97,9 +97,9 @@ def promised_frames(
 ) -> int | None: # frames that follow, 0 when that is left open; None when this frame holds sound
     "The total that encoders write into a first frame without sound (Xing, LAME: 'Xing' or 'Info'; Fraunhofer: 'VBRI')."
     mono, first = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
-    place = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
-    if head[place:place + 4] in (b'Xing', b'Info'):
-        return int.from_bytes(head[place + 8:place + 12], 'big') if head[place + 7:place + 8] > b'\0' and head[place + 7] & 1 else 0
+    position = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
+    if head[position:position + 4] in (b'Xing', b'Info'):
+        return int.from_bytes(head[position + 8:position + 12], 'big') if head[position + 7:position + 8] > b'\0' and head[position + 7] & 1 else 0
     if head[36:40] == b'VBRI': return int.from_bytes(head[50:54], 'big')
     return None
 
@@ -108,19 +108,19 @@ def count_frames(
     file, # an open mp3 file
 ) -> Frames: # what it holds
     "Walk from header to header to the end of the file, over tags and whatever else lies between."
-    window, place, sr, seconds, promised, since, samples = Window(file), 0, 0, 0., 0, 0, 0
-    while place < window.size:
-        head = window.at(place, 60)
+    window, position, sr, seconds, promised, since, samples = Window(file), 0, 0, 0., 0, 0, 0
+    while position < window.size:
+        head = window.at(position, 60)
         found = frame_header(head[1], head[2]) if len(head) > 3 and head[0] == 255 else None
         if not found:
-            skip = tag_length(window, place)
-            place = place + skip if skip else find_frame(window, place + 1)
+            skip = tag_length(window, position)
+            position = position + skip if skip else find_frame(window, position + 1)
             continue
         size, samples, rate = found
-        if place + size > window.size: break
+        if position + size > window.size: break
         total = promised_frames(head) if TOTAL.search(head) else None
         if total is None:
             sr, seconds, since = sr or rate, seconds + samples / rate, since + 1
         else: promised, since = total, 0
-        place += size
+        position += size
     return Frames(sr, round(seconds * sr), (promised - since) * samples if since < ENOUGH * promised else 0)

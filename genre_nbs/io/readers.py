@@ -48,25 +48,25 @@ def silence_stderr(
 class Slice(io.RawIOBase):
     "A part of a file as a file of its own. To ask for what lies outside is no error (damaged files make FFmpeg ask; an exception there would be printed)."
 
-    def __init__(self, file, start, end): self.file, self.start, self.end, self.place = file, start, end, 0
+    def __init__(self, file, start, end): self.file, self.start, self.end, self.position = file, start, end, 0
 
     def readable(self): return True
 
     def seekable(self): return True
 
-    def tell(self): return self.place
+    def tell(self): return self.position
 
-    def seek(self, place, whence=0):
-        self.place = max(0, place + (0, self.place, self.end - self.start)[whence])
-        return self.place
+    def seek(self, position, whence=0):
+        self.position = max(0, position + (0, self.position, self.end - self.start)[whence])
+        return self.position
 
     def readinto(self, buffer):
-        wanted = min(len(buffer), self.end - self.start - self.place)
+        wanted = min(len(buffer), self.end - self.start - self.position)
         if wanted <= 0: return 0
-        self.file.seek(self.start + self.place)
+        self.file.seek(self.start + self.position)
         data = self.file.read(wanted)
         buffer[:len(data)] = data
-        self.place += len(data)
+        self.position += len(data)
         return len(data)
 
 
@@ -132,9 +132,9 @@ def survey(
     file, # an open song file
 ) -> Survey: # what it says
     "Look at tags, chunks, pages and frames; nothing is decoded."
-    window, place = Window(file), 0
-    while place < window.size and (tag := tag_length(window, place)): place += tag
-    kind = containers.kind_of(window.at(place, 16)) or ('mp3' if place else '')
+    window, position = Window(file), 0
+    while position < window.size and (tag := tag_length(window, position)): position += tag
+    kind = containers.kind_of(window.at(position, 16)) or ('mp3' if position else '')
     missing = containers.missing_bytes(file, window.size)
     cut = f'{missing} bytes are missing at its end' if missing else ''
     links, mp3 = [], None

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FAMILIES', 'STATISTICS', 'frames_of', 'hann', 'magnitude_spectrogram', 'Analysis', 'power_to_db', 'plot_spectrogram',
            'rms', 'zero_crossing_rate', 'spectral_centroid', 'spectral_bandwidth', 'spectral_rolloff',
-           'spectral_contrast', 'mel_power', 'melspectrogram', 'mfcc', 'mfcc_summary', 'chroma_stft', 'tonnetz',
-           'all_features', 'statistic', 'feature_statistics']
+           'spectral_contrast', 'mel_power', 'melspectrogram', 'mfcc', 'chroma_stft', 'tonnetz', 'all_features',
+           'mfcc_summary', 'statistic', 'feature_statistics']
 
 # %% ../nbs/03_features.ipynb #37a4f3c3
 from functools import cached_property, lru_cache
@@ -27,7 +27,7 @@ def frames_of(
     padded = np.pad(y, n_fft // 2, mode=pad_mode)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
-# %% ../nbs/03_features.ipynb #6530cee1
+
 @lru_cache(maxsize=8)
 def hann(
     n: int, # samples
@@ -35,7 +35,7 @@ def hann(
     "The periodic Hann window (as `scipy.signal.get_window('hann', n)`)."
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
-# %% ../nbs/03_features.ipynb #1975cb60
+
 def magnitude_spectrogram(
     y: np.ndarray, # waveform, (samples,), float32
     n_fft: int = 2048, # samples in one frame
@@ -126,7 +126,7 @@ def rms(
     frames = frames_of(a.y, a.n_fft, a.hop_length, a.pad_mode)
     return np.sqrt(np.einsum('tn,tn->t', frames, frames) / a.n_fft)[None]
 
-# %% ../nbs/03_features.ipynb #37281f39
+
 def zero_crossing_rate(
     a: Analysis, # the song
 ) -> np.ndarray: # (1, frames), float32 in [0, 1]
@@ -200,7 +200,7 @@ def melspectrogram(
     "Power in each mel band, lowest first (as `librosa.feature.melspectrogram`)."
     return mel_power(a, n_mels).T
 
-# %% ../nbs/03_features.ipynb #258c4da9
+
 def mfcc(
     a: Analysis, # the song
     n_mfcc: int = 20, # how many coefficients
@@ -209,19 +209,6 @@ def mfcc(
     "Mel-frequency cepstral coefficients: the rough shape of each spectrum in dB (as `librosa.feature.mfcc`)."
     return dct(power_to_db(mel_power(a, n_mels)), norm='ortho')[:, :n_mfcc].T
 
-# %% ../nbs/03_features.ipynb #474cac7a
-def mfcc_summary(
-    y: np.ndarray, # waveform, (samples,), or clips of one length, (n, samples); in [-1, 1]
-    sr: int, # sample rate in Hz
-    n_mfcc: int = 13, # how many coefficients
-    n_fft: int = 2048, # samples in one frame
-    hop_length: int = 512, # samples from one frame to the next
-) -> np.ndarray: # (2 * n_mfcc,) or (n, 2 * n_mfcc), float32: first the means, then the standard deviations over time
-    "What the MLP of the course sees of a song: mean and spread of its MFCCs. Raises `ValueError` for a waveform that cannot be used."
-    if np.ndim(y) == 2: return np.array([mfcc_summary(clip, sr, n_mfcc, n_fft, hop_length) for clip in y], np.float32).reshape(len(y), 2 * n_mfcc)
-    coefficients = mfcc(Analysis(y, sr, n_fft, hop_length), n_mfcc).astype(np.float64)
-    return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
-
 # %% ../nbs/03_features.ipynb #cd57b932
 def chroma_stft(
     a: Analysis, # the song
@@ -229,7 +216,7 @@ def chroma_stft(
     "Share of each of the twelve pitch classes, the strongest of a frame being 1 (as `librosa.feature.chroma_stft`)."
     return a.chroma.T
 
-# %% ../nbs/03_features.ipynb #bb378c05
+
 def tonnetz(
     a: Analysis, # the song
 ) -> np.ndarray: # (6, frames), float32: fifths, minor thirds and major thirds, two coordinates each
@@ -255,6 +242,19 @@ def all_features(
     "All nine families of a song from one spectrogram. Raises `ValueError` for a waveform that cannot be used."
     a = Analysis(y, sr, n_fft, hop_length)
     return {name: family(a) for name, family in FAMILIES.items()}
+
+# %% ../nbs/03_features.ipynb #474cac7a
+def mfcc_summary(
+    y: np.ndarray, # waveform, (samples,), or clips of one length, (n, samples); in [-1, 1]
+    sr: int, # sample rate in Hz
+    n_mfcc: int = 13, # how many coefficients
+    n_fft: int = 2048, # samples in one frame
+    hop_length: int = 512, # samples from one frame to the next
+) -> np.ndarray: # (2 * n_mfcc,) or (n, 2 * n_mfcc), float32: first the means, then the standard deviations over time
+    "What the MLP of the course sees of a song: mean and spread of its MFCCs. Raises `ValueError` for a waveform that cannot be used."
+    if np.ndim(y) == 2: return np.array([mfcc_summary(clip, sr, n_mfcc, n_fft, hop_length) for clip in y], np.float32).reshape(len(y), 2 * n_mfcc)
+    coefficients = mfcc(Analysis(y, sr, n_fft, hop_length), n_mfcc).astype(np.float64)
+    return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
 
 # %% ../nbs/03_features.ipynb #c0404df1
 STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max') # the seven of the Free Music Archive's features (Defferrard et al., 2017)

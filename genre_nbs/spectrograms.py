@@ -23,8 +23,8 @@ def log_mel(
     hop_length: int = 512, # samples from one frame to the next
     n_mels: int = 128, # number of mel bands
     top_db: float = 80., # dynamic range kept, in dB
-) -> np.ndarray: # (frames, n_mels), float32, dB in [-top_db, 0]; 0 is the loudest moment of the loudest band
-    "Log-mel spectrogram (as `librosa.power_to_db(melspectrogram, ref=np.max).T`). Raises `ValueError` for a waveform that cannot be used."
+) -> np.ndarray: # (frames, n_mels), float32, dB in [-top_db, 0]; 0 is the song's maximum
+    "Log-mel spectrogram (librosa: `power_to_db(melspectrogram, ref=np.max)`). Raises `ValueError` if bad."
     power = mel_power(Analysis(y, sr, n_fft, hop_length), n_mels)
     return power_to_db(power, ref=power.max(), top_db=top_db)
 
@@ -34,7 +34,7 @@ def mel_windows(
     sr: int, # sample rate in Hz
     seconds: float = 1., # length of one window
 ) -> np.ndarray: # (n, 21, 128) for windows of a second, float32, dB in [-80, 0] below the song's loudest
-    "A song as windows of log-mel frames, one every 50 ms; the last frame of a window is the first of the next. Raises `ValueError` when not one fits."
+    "Windows of log-mel frames 50 ms apart; neighbours share a frame. Raises `ValueError` when not one fits."
     hop_length = max(1, round(sr * 0.05))
     steps = max(1, round(seconds * sr / hop_length))
     mel = log_mel(y, sr, hop_length=hop_length)
@@ -56,7 +56,8 @@ def from_grey(
     top_db: float = 80., # what black stands for, in dB below the loudest
 ) -> np.ndarray: # (frames, n_mels), float32, dB in [-top_db, 0]
     "The log-mel spectrogram that a grey picture shows, to within half a grey level (0.16 dB)."
-    return np.ascontiguousarray(pixels[::-1].T, dtype=np.float32) * np.float32(top_db / 255) - np.float32(top_db)
+    levels = np.ascontiguousarray(pixels[::-1].T, dtype=np.float32)
+    return levels * np.float32(top_db / 255) - np.float32(top_db)
 
 # %% ../nbs/04_spectrograms.ipynb #3e621cba
 @lru_cache(maxsize=1)
@@ -75,9 +76,10 @@ def to_colour(
 
 def nearest_colour(
     pixels: np.ndarray, # (h, w, 3), uint8
-) -> tuple: # grey level of the nearest colour of magma, (h, w) uint8; and how far away it is, (h, w), sum over red, green and blue
+) -> tuple: # nearest place in magma, (h, w) uint8; distance, (h, w), sum over red, green and blue
     "Look up each pixel in the table of colours, each different colour once."
-    codes, place = np.unique(pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32), return_inverse=True)
+    codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    codes, place = np.unique(codes, return_inverse=True)
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1).astype(np.int32)
     distance = np.abs(colours[:, None] - magma().astype(np.int32)).sum(-1)
     place = place.reshape(pixels.shape[:2])
@@ -90,11 +92,11 @@ BORDER = (54, 35, 390, 253) # left, top, right, bottom of the plot in Kaggle's 4
 def spectrogram_picture(
     y: np.ndarray, # waveform, (samples,), in [-1, 1]
     sr: int, # sample rate in Hz
-    border: bool = False, # leave the white border that Matplotlib puts around a plot, as Kaggle's pictures have it
+    border: bool = False, # leave a white border, as Kaggle's pictures have it
     size: tuple = (432, 288), # (width, height) in pixels
     top_db: float = 80., # dynamic range shown, in dB; Kaggle's pictures show 40
 ) -> np.ndarray: # (height, width, 3), uint8
-    "The log-mel spectrogram of a song as a colour picture. Raises `ValueError` for a waveform that cannot be used."
+    "A song's log-mel spectrogram in colour. Raises `ValueError` for a waveform that cannot be used."
     return grey_to_picture(to_grey(log_mel(y, sr, top_db=top_db), top_db), border, size)
 
 
@@ -105,8 +107,10 @@ def grey_to_picture(
 ) -> np.ndarray: # (height, width, 3), uint8
     "A grey spectrogram stretched to a size and coloured."
     width, height = size
-    left, top, right, bottom = [round(x * size[i % 2] / (432, 288)[i % 2]) for i, x in enumerate(BORDER if border else (0, 0, 432, 288))]
-    stretched = Image.fromarray(np.ascontiguousarray(grey)).resize((right - left, bottom - top), Image.Resampling.BOX)
+    corners = BORDER if border else (0, 0, 432, 288)
+    left, top, right, bottom = [round(x * size[i % 2] / (432, 288)[i % 2]) for i, x in enumerate(corners)]
+    image = Image.fromarray(np.ascontiguousarray(grey))
+    stretched = image.resize((right - left, bottom - top), Image.Resampling.BOX)
     picture = np.full((height, width, 3), 255, np.uint8)
     picture[top:bottom, left:right] = to_colour(np.asarray(stretched))
     return picture
@@ -118,7 +122,8 @@ def strip_border(
     "The part of a picture that has the colours of magma. Raises `ValueError` when there is none."
     inside = nearest_colour(pixels)[1] <= 3
     rows, columns = (np.flatnonzero(inside.mean(axis) > 0.5 * inside.mean(axis).max()) for axis in (1, 0))
-    if inside.mean() < 0.1: raise ValueError('the picture does not have the colours of a spectrogram in magma')
+    if inside.mean() < 0.1:
+        raise ValueError('the picture does not have the colours of a spectrogram in magma')
     return pixels[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
 
 
@@ -126,16 +131,17 @@ def picture_to_grey(
     pixels: np.ndarray, # (h, w) grey or (h, w, 3) colour, uint8, as `read_picture` gives them
     n_mels: int = 128, # number of mel bands
 ) -> np.ndarray: # (n_mels, columns), uint8, as `to_grey` makes them
-    "The grey spectrogram in a picture of either kind. Raises `ValueError` when it does not have the colours of one."
+    "The grey spectrogram in a picture of either kind. Raises `ValueError` for other colours."
     grey = pixels if pixels.ndim == 2 else nearest_colour(strip_border(pixels))[0]
     if len(grey) == n_mels: return grey
-    return np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize((grey.shape[1], n_mels), Image.Resampling.NEAREST))
+    image = Image.fromarray(np.ascontiguousarray(grey))
+    return np.asarray(image.resize((grey.shape[1], n_mels), Image.Resampling.NEAREST))
 
 # %% ../nbs/04_spectrograms.ipynb #cf62bd74
 def plot_area(
     pixels: np.ndarray, # (h, w, 3) colour, uint8
 ) -> np.ndarray: # (h', w', 3), a view of what lies within the white border
-    "The plot inside a white border, which Matplotlib leaves around one; a picture without a border comes back whole."
+    "The plot inside a white border; a picture without a border comes back whole."
     ink = (pixels < 250).any(-1)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     return pixels[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1] if len(rows) else pixels
@@ -144,7 +150,7 @@ def plot_area(
 def magma_to_grey(
     pixels: np.ndarray, # (h, w, 3) colour, uint8
 ) -> np.ndarray: # (h, w) uint8; 0 is black, 255 the brightest of magma
-    "Each colour as its place on the map magma, along which red + green + 0.3 blue always grows. Exact for magma, by brightness for others."
+    "Place of each colour in magma, along which red + green + 0.3 blue grows; of other colours by brightness."
     weights = np.float32([1, 1, .3])
     steps = magma() @ weights
     return np.searchsorted((steps[1:] + steps[:-1]) / 2, pixels @ weights).astype(np.uint8)
@@ -155,7 +161,7 @@ def fit_picture(
     size: tuple, # (height, width) wanted
     channels: int, # 1 grey, 3 colour
 ) -> np.ndarray: # (channels, height, width), uint8
-    "A picture brought to the size and kind that a network takes: borders are cut off, grey and the colours of magma turned into each other."
+    "A picture as a network takes it: without border, resized, grey and magma turned into each other."
     if pixels.ndim == 3: pixels = plot_area(pixels)
     if pixels.ndim == 3 and channels == 1: pixels = magma_to_grey(pixels)
     fitted = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BOX))

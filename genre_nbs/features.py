@@ -100,7 +100,10 @@ def power_to_db(
     ref: float = 1., # the power that is 0 dB
     top_db: float = 80., # nothing is left further than this below the loudest, in dB
 ) -> np.ndarray: # the same shape, in dB
-    "Decibels: ten for each factor of ten in power (as `librosa.power_to_db`)."
+    "Decibels: ten for each factor of ten in power (as `librosa.power_to_db`). Raises `ValueError` for a negative `top_db`."
+    if not top_db >= 0: raise ValueError(f'top_db must not be negative, got {top_db}')
+    power = np.asarray(power)
+    power = power.astype(np.result_type(power, np.float32), copy=False) # whole numbers and 16 bits have no room for dB
     db = 10 * np.log10(np.maximum(power, 1e-10)) - 10 * np.log10(max(ref, 1e-10)).astype(power.dtype)
     return np.maximum(db, db.max() - top_db)
 
@@ -163,6 +166,7 @@ def spectral_rolloff(
     roll_percent: float = 0.85, # fraction of the amplitude that lies below, in (0, 1)
 ) -> np.ndarray: # (1, frames), float32, Hz
     "The frequency below which 85 % of a spectrum lies (as `librosa.feature.spectral_rolloff`)."
+    if not 0 < roll_percent < 1: raise ValueError(f'roll_percent must lie between 0 and 1, got {roll_percent}')
     def first_above(S):
         below = np.cumsum(S, axis=1)
         return np.argmax(below >= np.float32(roll_percent) * below[:, -1:], axis=1)
@@ -176,6 +180,9 @@ def spectral_contrast(
     quantile: float = 0.02, # fraction of a band's bins that counts as peak, and as valley
 ) -> np.ndarray: # (n_bands + 1, frames), float32, dB
     "Peaks over valleys in each octave (as `librosa.feature.spectral_contrast`; Jiang et al., 2002)."
+    if not fmin > 0: raise ValueError(f'fmin must be positive, got {fmin}')
+    if not 0 < quantile < 1: raise ValueError(f'quantile must lie between 0 and 1, got {quantile}')
+    if n_bands is not None and (n_bands != int(n_bands) or n_bands < 1): raise ValueError(f'n_bands must be 1 or more, got {n_bands}')
     if n_bands is None: n_bands = int(np.clip(np.ceil(np.log2(a.sr / 2 / fmin)), 0, 6))
     valleys, peaks = np.empty((2, n_bands + 1, len(a)), np.float32)
     for k, (bins, count) in enumerate(contrast_bands(a.sr, a.n_fft, n_bands, fmin, quantile)):
@@ -211,6 +218,7 @@ def mfcc(
     n_mels: int = 128, # mel bands that they are computed from
 ) -> np.ndarray: # (n_mfcc, frames), float32
     "Mel-frequency cepstral coefficients: the rough shape of each spectrum in dB (as `librosa.feature.mfcc`)."
+    if not isinstance(n_mfcc, (int, np.integer)) or not 1 <= n_mfcc <= n_mels: raise ValueError(f'n_mfcc must be 1 to {n_mels}, got {n_mfcc}')
     return dct(power_to_db(mel_power(a, n_mels)), norm='ortho')[:, :n_mfcc].T
 
 # %% ../nbs/03_features.ipynb #cd57b932

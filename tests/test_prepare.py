@@ -174,7 +174,7 @@ def test_memory_does_not_grow_with_the_number_of_songs(many, tmp_path):
     few = tmp_path / "few.csv"
     pd.DataFrame([(many / g / f"{i}.wav", g) for g in ("blues", "jazz") for i in range(10)], columns=["path", "genre"]).to_csv(few, index=False)
     code = (
-        "import resource, sys; from genre_nbs.prepare import prepare; prepare(sys.argv[1], sys.argv[2], ('summary', 'mel'));"
+        "import resource, sys; from genre_nbs.app.prepare import prepare; prepare(sys.argv[1], sys.argv[2], ('summary', 'mel'));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peaks = [int(subprocess.check_output([sys.executable, "-c", code, data, tmp_path / name])) for name, data in (("a", few), ("b", many))]

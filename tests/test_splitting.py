@@ -266,7 +266,7 @@ def test_lists_that_do_not_serve(tmp_path):
     with pytest.raises(SplitError, match=r"expected one file train\*.txt, found 0"):
         list_split(tracks, tmp_path)
     lists(tmp_path, train=["a"], valid=["b", "a"])
-    with pytest.raises(SplitError, match="1 tracks stand on both lists, such as a"):
+    with pytest.raises(SplitError, match="1 tracks are in both lists, such as a"):
         list_split(tracks, tmp_path)
     lists(tmp_path, valid=["c"])
     with pytest.raises(SplitError, match="name no track of this data"):

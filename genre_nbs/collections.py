@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_LISTS', 'TABLE_NOT_FEATURES', 'MFCC_COLUMNS',
-           'FMA_SUBSETS', 'FMA_SIDES', 'KAGGLE_GTZAN', 'gtzan_checksums', 'gtzan_track', 'holds_songs',
-           'collection_root', 'check_gtzan', 'song_state', 'fetch_gtzan', 'fetch_gtzan_lists', 'read_artists',
-           'artists_of_table', 'artists_for', 'artist_key', 'with_artists', 'is_feature_table', 'load_table',
-           'table_summaries', 'table_seconds', 'adapt_representation', 'fma_table', 'read_fma_table', 'fma_tracks',
-           'fetch_kaggle', 'fetch_named', 'read_collection', 'gtzan_names', 'load_collection']
+           'KAGGLE_GTZAN', 'gtzan_checksums', 'gtzan_track', 'holds_songs', 'collection_root', 'check_gtzan',
+           'song_state', 'fetch_gtzan', 'fetch_gtzan_lists', 'read_artists', 'artists_of_table', 'artists_for',
+           'artist_key', 'with_artists', 'is_feature_table', 'load_table', 'table_summaries', 'table_seconds',
+           'adapt_representation', 'read_fma_table', 'fma_tracks', 'fetch_kaggle', 'fetch_named', 'read_collection',
+           'gtzan_names', 'load_collection']
 
 # %% ../nbs/appendix_B_collections.ipynb #b4d0b6e6
 import hashlib
@@ -22,13 +22,15 @@ import pandas as pd
 
 from .audio import load_audio
 from .datasets import (
-    BAD_COLUMNS, DataError, Examples, folder_files, is_array_folder, load_arrays, load_songs,
+    BAD_COLUMNS, DataError, Examples, is_array_folder, load_arrays, load_songs,
     read_tracks, Representation)
 from .genres import canonical_genre, encode_genres, GTZAN_GENRES, sort_genres
 from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError
 from .io.downloads import extract, extracted, fetch, is_archive
+from .io.finding import find_files, FMA_SUBSETS, fma_table, genre_folders, is_one_genre, songs_beside, walk_songs
 from .io.pictures import PICTURE_SUFFIXES
+from .io.tables import is_gap, label_names, read_csv, subset_name
 
 # %% ../nbs/appendix_B_collections.ipynb #d14755bb
 def gtzan_checksums() -> pd.DataFrame: # columns track (such as 'blues/blues.00000') and md5, 1,000 rows
@@ -57,15 +59,19 @@ def holds_songs(
 
 def collection_root(
     folder, # a folder that may hold the genre folders deeper down
-) -> Path: # the folder of genre folders, one with a manifest, or `folder` itself where neither is found
+) -> Path: # the folder of genre folders, one with a manifest, one of FMA, or `folder` itself where none is found
     "Where a collection begins. GTZAN's `genres_original` comes before the pictures that stand beside it."
     folder = Path(folder)
-    children = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(('.', '__MACOSX'))]
-    if (folder / 'manifest.csv').is_file() or is_array_folder(folder): return folder
+    if (folder / 'manifest.csv').is_file() or is_array_folder(folder) or fma_table(folder): return folder
     for name in ('genres_original', 'genres', 'Data'):
         if (folder / name).is_dir(): return collection_root(folder / name)
-    if len(children) == 1 and not holds_songs(children[0]): return collection_root(children[0])
+    children = genre_folders(folder)
+    known = [child for child in children if fma_table(child) or any((child / name).is_dir() for name in ('genres_original', 'Data/genres_original'))]
+    if len(known) == 1: return collection_root(known[0])
+    if len(children) == 1 and not children[0].is_symlink() and not holds_songs(children[0]) and not is_one_genre(children[0]):
+        return collection_root(children[0])
     return folder
+
 
 # %% ../nbs/appendix_B_collections.ipynb #7004ee44
 GTZAN_URL = 'https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz'
@@ -78,7 +84,7 @@ def check_gtzan(
 ) -> pd.DataFrame: # track, path, state: 'as known', 'other bytes', 'broken', 'missing' or 'no song of GTZAN'; reason
     "Each track of GTZAN against what is known of it. Files in another format have other bytes; their length must be 29 to 31 s."
     root = collection_root(folder)
-    there = {path: gtzan_track(path) for path in folder_files(root) if path.suffix.lower() in AUDIO_SUFFIXES}
+    there = {path: gtzan_track(path) for path in find_files(root).files if path.suffix.lower() in AUDIO_SUFFIXES}
     known = gtzan_checksums().set_index('track').md5
     items = progress_bar(there.items(), len(there), 'Checking') if progress else there.items()
     rows = [(track or path.relative_to(root).as_posix(), str(path), *song_state(path, known.get(track))) for path, track in items]
@@ -151,10 +157,9 @@ def read_artists(
 
 def artists_of_table(path):
     "The columns track and artist of a CSV file as a dictionary."
-    try: table = pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error: raise DataError(f'{path}: cannot be read as a table ({error})') from error
+    table = read_csv(path)
     if not {'track', 'artist'} <= set(table): raise DataError(f'{path}: needs the columns track and artist')
-    return dict(zip(table.track, table.artist.fillna('')))
+    return dict(zip(table.track, table.artist.mask(is_gap(table.artist), '')))
 
 
 def artists_for(
@@ -202,18 +207,17 @@ def load_table(
 ) -> Examples: # x (n, columns) float32
     "Read a table of features; the file names say which rows are segments of one song. Raises `DataError` for what it lacks."
     path = Path(path)
-    try: table = pd.read_csv(path)
-    except (ValueError, OSError) as error: raise DataError(f'{path}: cannot be read as a table ({error})') from error
+    table = read_csv(path)
     columns = [name for name in table if name not in TABLE_NOT_FEATURES] if columns is None else list(columns)
     if missing := [name for name in ('label', *columns) if name not in table]: raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
     if table.empty: raise DataError(f'{path}: holds no rows')
     x = table[columns].apply(pd.to_numeric, errors='coerce').to_numpy(np.float32)
-    good = np.isfinite(x).all(1) & table.label.notna().to_numpy()
+    good = np.isfinite(x).all(1) & (table.label != '').to_numpy()
     if not good.any(): raise DataError(f'{path}: no row holds numbers only')
     bad = pd.DataFrame([(f'{path}, row {i + 2}', 'lacks a label, or holds what is not a finite number') for i in np.flatnonzero(~good)], columns=BAD_COLUMNS)
     songs = [gtzan_track(name) for name in table.filename] if 'filename' in table else [None] * len(table)
     known = all(song is not None for song in songs)
-    names = table.label[good].map(canonical_genre).tolist()
+    names = [canonical_genre(label) for label in label_names(table.label[good].to_numpy(dtype=str))]
     genres = sort_genres(names) if genres is None else tuple(genres)
     track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)
     return Examples(x[good], encode_genres(names, genres), track[good], genres, songs_known=known, bad=bad)
@@ -241,7 +245,7 @@ def table_seconds(path): # seconds of music in a row, or None where the table do
     "Length of the segments of a table: its column `length` counts samples at 22,050 Hz."
     lengths = pd.read_csv(path, nrows=100).get('length', pd.Series(dtype=float))
     samples = pd.to_numeric(lengths, errors='coerce').median()
-    return round(samples / 22050) if samples >= 22050 else None
+    return round(samples / 22050) if 22050 <= samples < np.inf else None
 
 
 def adapt_representation(
@@ -253,21 +257,6 @@ def adapt_representation(
     return replace(representation, seconds=float(table_seconds(data) or representation.seconds))
 
 # %% ../nbs/appendix_B_collections.ipynb #11525cdb
-FMA_SUBSETS = ('small', 'medium', 'large', 'full')
-FMA_SIDES = {'training': 'train', 'validation': 'valid', 'test': 'test'}
-
-
-def fma_table(
-    folder, # an FMA folder
-): # the path of its tracks.csv, or None
-    "Where `fma_metadata/tracks.csv` is: inside the folder, beside it, or right in it."
-    folder = Path(folder)
-    places = [folder / 'fma_metadata', folder.parent / 'fma_metadata', folder]
-    found = [place / 'tracks.csv' for place in places if (place / 'tracks.csv').is_file()]
-    holds_clips = folder.is_dir() and any(re.fullmatch(r'\d{3}|fma_(small|medium|large|full)', path.name) for path in folder.iterdir() if path.is_dir())
-    return found[0] if found and holds_clips else None
-
-
 def read_fma_table(path):
     "The columns that we need of tracks.csv. Raises `DataError` when it is another file."
     wanted = {('set', 'split'): 'split', ('set', 'subset'): 'subset', ('track', 'genre_top'): 'genre', ('artist', 'id'): 'artist', ('artist', 'name'): 'artist_name'}
@@ -296,7 +285,13 @@ def fma_tracks(
     table = table[table.genre.notna()]
     if table.empty: raise DataError(f'{folder}: tracks.csv names no track with a top genre that is here')
     artist = table.artist.astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
-    return pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(FMA_SIDES), 'subset': table.subset}).reset_index(drop=True)
+    artist = artist.mask(table.artist.isna(), [f'unknown ({track})' for track in table.track])
+    tracks = pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(subset_name), 'subset': table.subset}).reset_index(drop=True)
+    unused = sorted(walk_songs(clips) - set(tracks.path))
+    why = f'{len(unused)} of its clips are not used: of another subset, or without a top genre in tracks.csv'
+    tracks.attrs['skipped'] = [(str(clips), f'{why}; such as {Path(unused[0]).name}')] if unused else []
+    return tracks
+
 
 # %% ../nbs/appendix_B_collections.ipynb #9b5ae5c3
 KAGGLE_GTZAN = 'andradaolteanu/gtzan-dataset-music-genre-classification'
@@ -337,8 +332,9 @@ def read_collection(
     if isinstance(data, pd.DataFrame): return data
     path = Path(data)
     if path.is_file() and is_archive(path): path = extracted(path, progress)
-    if fma_table(path): return fma_tracks(path)
-    tracks = read_tracks(collection_root(path) if path.is_dir() else path)
+    root = collection_root(path) if path.is_dir() else path
+    tracks = fma_tracks(root) if fma_table(root) else read_tracks(root)
+    tracks.attrs['skipped'] = tracks.attrs.get('skipped', []) + songs_beside(root, path)
     return tracks.assign(track=gtzan_names(tracks))
 
 

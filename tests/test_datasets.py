@@ -166,7 +166,7 @@ def test_folders_at_any_depth_and_names_that_clash(tmp_path):
         ("path,genre\na.wav,\n", "row 2 lacks"),
         ("path,genre\nx.wav,blues\n,rock\n", "row 3 lacks"),
         ("path,genre,track\na.wav,blues,x\nb.wav,rock,x\n", "'x' is listed twice"),
-        ("path,genre,track\na.wav,blues,1\na.wav,rock,1\n", "'a' is listed twice"),
+        ("path,genre,track\na.wav,blues,1\na.wav,rock,1\n", "'a.wav' is listed twice"),
         ("path,genre\na.wav,!!\n", "no genre name"),
     ],
 )

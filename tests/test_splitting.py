@@ -1,4 +1,4 @@
-"Splits that cannot leak, doubles, and list files."
+"Splits that cannot leak, duplicates, and list files."
 
 import numpy as np
 import pandas as pd
@@ -54,7 +54,7 @@ def test_every_way_uses_every_example_once(how, seed):
         assert set(valid.y) == {0, 1, 2}
 
 
-def test_shares_and_seeds():
+def test_fractions_and_seeds():
     train, valid = random_split(100, 0.3, 1)
     assert (
         len(valid) == 30 and np.array_equal(valid, random_split(100, 0.3, 1)[1]) and not np.array_equal(valid, random_split(100, 0.3, 2)[1])
@@ -64,7 +64,7 @@ def test_shares_and_seeds():
     assert np.bincount(y[stratified_split(y, 0.25, 0)[1]]).tolist() == [20, 5]
 
 
-def test_a_small_share_still_takes_a_group_of_each_genre():
+def test_a_small_fraction_still_takes_a_group_of_each_genre():
     y, groups = np.repeat(np.arange(10), 2), np.array([f"artist{i}" for i in range(20)])
     train, valid = group_split(y, groups, 0.1, 0)  # two of twenty groups would not do for ten genres
     assert sorted(y[valid]) == list(range(10)) == sorted(y[train])
@@ -101,7 +101,7 @@ def test_unknown_songs_are_refused_with_the_reason():
         split_examples(examples, "artist")
 
 
-def test_hash_sides_never_change():
+def test_hash_subsets_never_change():
     names = np.array([f"song{i}" for i in range(500)])
     train, valid = hash_split(names)
     assert 0.24 < len(valid) / 500 < 0.36
@@ -136,9 +136,9 @@ def test_joined_groups_follow_chains():
     assert joined_groups(list("abcd"), list("wxyw")).tolist() == ["a", "b", "c", "a"]
 
 
-def test_groups_of_replicas_stay_together():
+def test_groups_of_duplicates_stay_together():
     group = EXAMPLES.track.copy()
-    group[EXAMPLES.track == "g/song035"] = "g/song000"  # the last rock song is a double of the first blues song
+    group[EXAMPLES.track == "g/song035"] = "g/song000"  # the last rock song is a duplicate of the first blues song
     examples = made_up(group=group)
     for how in ("track", "artist", "hash"):
         for seed in range(8):
@@ -147,7 +147,7 @@ def test_groups_of_replicas_stay_together():
             if how == "artist":
                 assert not set(train.artist) & set(valid.artist)
     report = leak_report(examples, *random_split(len(examples), 0.3, 0))
-    assert report.loc["recording", "groups"] == 35 and report.loc["artist", "on both sides"] == 12
+    assert report.loc["recording", "groups"] == 35 and report.loc["artist", "shared"] == 12
     assert duplicate_table(examples).tracks.tolist() == [["g/song000", "g/song035"]]
 
 
@@ -159,12 +159,12 @@ def test_a_song_of_two_artists_stays_whole():
         assert not set(train.track) & set(valid.track) and not set(train.artist) & set(valid.artist)
 
 
-# ---- doubles
+# ---- duplicates
 
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-    "Ten songs, and doubles of three of them."
+    "Ten songs, and duplicates of three of them."
     folder = tmp_path_factory.mktemp("songs")
     for i, genre in enumerate(("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")):
         y, truth = practice_song(genre, song=i, seconds=12.0)
@@ -178,10 +178,10 @@ def songs(tmp_path_factory):
     return folder
 
 
-def test_doubles_are_found_and_nothing_else(songs):
+def test_duplicates_are_found_and_nothing_else(songs):
     tracks = read_collection(songs)
     found = find_duplicates(tracks)
-    pairs = {frozenset(pair) for pair in found[["track", "replica"]].itertuples(index=False, name=None)}
+    pairs = {frozenset(pair) for pair in found[["track", "duplicate"]].itertuples(index=False, name=None)}
     assert frozenset(["jazz/jazz", "jazz/a later"]) in pairs and frozenset(["pop/pop", "rock/c wrong genre"]) in pairs
     assert all(pair <= {"jazz/jazz", "jazz/a later", "jazz/b much later"} or pair == {"pop/pop", "rock/c wrong genre"} for pair in pairs)
     assert set(found.genres) == {"jazz", "pop and rock"} and found.similarity.between(0.75, 1).all()
@@ -190,26 +190,26 @@ def test_doubles_are_found_and_nothing_else(songs):
     assert groups == [["jazz/a later", "jazz/b much later", "jazz/jazz"], ["pop/pop", "rock/c wrong genre"]]
 
 
-def test_doubles_among_pictures(songs, tmp_path):
+def test_duplicates_among_pictures(songs, tmp_path):
     for path in [songs / genre / f"{genre}.wav" for genre in ("blues", "country", "jazz", "metal", "rock")]:
         mel = log_mel(*load_audio(path))
         save_picture(tmp_path / path.parent.name / f"{path.stem}.png", to_grey(mel))
     mel = log_mel(*load_audio(songs / "jazz" / "jazz.wav"))
     save_picture(tmp_path / "jazz" / "softer.png", to_grey(np.maximum(mel - 5, -80)))
     found = find_duplicates(read_collection(tmp_path))
-    assert found[["track", "replica"]].to_numpy().tolist() == [["jazz/jazz", "jazz/softer"]]
+    assert found[["track", "duplicate"]].to_numpy().tolist() == [["jazz/jazz", "jazz/softer"]]
 
 
 def test_files_without_a_fingerprint(songs, tmp_path):
     assert fingerprint(songs / "blues" / "broken.wav") is None and fingerprint(tmp_path / "missing.png") is None
     save_picture(tmp_path / "flat.png", np.full((128, 300), 7, np.uint8))
     flat = fingerprint(tmp_path / "flat.png")
-    assert not flat.any() and next(similarity([flat, flat]))[1][0, 1] == 0  # two blank pictures are no doubles
+    assert not flat.any() and next(similarity([flat, flat]))[1][0, 1] == 0  # two blank pictures are no duplicates
     none = find_duplicates(pd.DataFrame({"path": [str(songs / "blues" / "broken.wav")], "genre": ["blues"], "track": ["x"]}))
     assert none.empty and with_duplicates(read_collection(songs).head(1)).group.tolist() == ["blues/blues"]
 
 
-def test_the_same_loudness_makes_no_double():
+def test_the_same_loudness_makes_no_duplicate():
     gates = np.repeat(np.random.default_rng(0).uniform(0.003, 1, 40) ** 3, 22050 * 12 // 40).astype(np.float32)
     prints = []
     for genre in ("classical", "metal", "country"):
@@ -218,7 +218,7 @@ def test_the_same_loudness_makes_no_double():
     assert np.triu(next(similarity(prints))[1], k=1).max() < 0.6
 
 
-def test_likeness_by_hand():
+def test_similarity_by_hand():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(60, 16)).astype(np.float32)
     a /= np.sqrt((a**2).sum())
@@ -296,7 +296,7 @@ def test_the_filtered_lists_keep_real_artists_apart(real_data):
     assert 50 < len(shared) < 80
 
 
-def test_no_double_is_left_in_the_filtered_set(real_data):
+def test_no_duplicate_is_left_in_the_filtered_set(real_data):
     assert find_duplicates(read_collection(real_data / "gtzan_mel")).empty
 
 

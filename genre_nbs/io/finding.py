@@ -144,10 +144,15 @@ def songs_beside(
     for parent in [root, *root.parents][: len(root.relative_to(top).parts)]:
         for other in genre_folders(parent.parent):
             if other != parent and not other.name.startswith("fma_metadata"):
-                n = sum(path.suffix.lower() in AUDIO_SUFFIXES for path in walk(other, Found()))
+                n = len(walk_songs(other))
                 if n:
                     rows.append((str(other), f"holds {n} songs that are not used, since the collection was found in {root.relative_to(top)}"))
     return rows
+
+
+def walk_songs(folder) -> set:
+    "The paths of all songs below a folder."
+    return {str(path) for path in walk(Path(folder), Found()) if path.suffix.lower() in AUDIO_SUFFIXES}
 
 
 def unlisted(
@@ -156,11 +161,11 @@ def unlisted(
 ) -> list:  # [(manifest, reason)], or []
     "Songs that lie in a folder and are not in its manifest."
     known = {os.path.abspath(path) for path in listed}
-    extra = [path for path in sorted(walk(Path(folder), Found())) if path.suffix.lower() in AUDIO_SUFFIXES and os.path.abspath(path) not in known]
+    extra = sorted(path for path in walk_songs(folder) if os.path.abspath(path) not in known)
     if not extra:
         return []
     files = "1 song that lies" if len(extra) == 1 else f"{len(extra)} songs that lie"
-    return [(str(Path(folder) / "manifest.csv"), f"does not list {files} in this folder, such as {extra[0].relative_to(folder)}")]
+    return [(str(Path(folder) / "manifest.csv"), f"does not list {files} in this folder, such as {os.path.relpath(extra[0], folder)}")]
 
 
 def unreadable(
@@ -180,3 +185,38 @@ def unreadable(
         return f"cannot be read ({error.strerror or error})"
     return ""
 
+
+
+FMA_SUBSETS = ("small", "medium", "large", "full")
+
+
+def fma_table(
+    folder,  # an FMA folder
+):  # the path of its tracks.csv, or None
+    "Where `fma_metadata/tracks.csv` is: inside the folder, beside it, or right in it."
+    folder = Path(folder)
+    places = [folder / "fma_metadata", folder.parent / "fma_metadata", folder]
+    found = [place / "tracks.csv" for place in places if (place / "tracks.csv").is_file()]
+    holds_clips = any(re.fullmatch(r"\d{3}|fma_(small|medium|large|full)", path.name) for path in genre_folders(folder))
+    return found[0] if found and holds_clips else None
+
+
+GENRE_WORDS = frozenset(
+    "acoustic alternative ambient baroque bluegrass blues bossa breakbeat chanson choral christian classic classical country dance "
+    "disco downtempo drum dub dubstep easy edm electro electronic electronica experimental flamenco folk funk fusion gospel grime grunge "
+    "hardcore hardrock hip hiphop historic house indie industrial instrumental international jazz jungle latin lofi metal mpb newage opera "
+    "orchestral pop polka postrock progressive psychedelic punk ragtime rap reggae reggaeton rnb rock rocknroll romantic salsa samba ska "
+    "soul soundtrack spoken swing tango techno trance trap trip triphop urban vocal waltz world".split()
+)
+
+
+def names_a_genre(name: str) -> bool:
+    "Whether a word of a folder's name is that of a well-known genre."
+    return bool(GENRE_WORDS & set(re.split(r"[\W_]+", name.casefold())))
+
+
+def is_one_genre(
+    folder: Path,  # the only folder in a collection
+) -> bool:
+    "Whether a folder is one genre with folders of artists, and not a collection that somebody wrapped in a folder."
+    return names_a_genre(folder.name) and sum(names_a_genre(path.name) for path in genre_folders(folder)) < 2

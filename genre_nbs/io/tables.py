@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 BAD_COLUMNS = ["path", "reason"]
-NAMES = ("path", "genre", "track", "artist", "split", "group")  # columns of text: "None" in them is a word and no gap
+NAMES = ("path", "genre", "track", "artist", "split", "group", "label", "filename")  # columns of text: "None" in them is a word and no gap
 BLANKS = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None", "<NA>"]  # no number, in columns of numbers
 GAPS = {"", "nan", "none", "na", "n/a", "<na>", "null", "nat", "-", "?"}  # what stands where nobody knows
 

@@ -70,6 +70,32 @@ def test_a_small_fraction_still_takes_a_group_of_each_genre():
     assert sorted(y[valid]) == list(range(10)) == sorted(y[train])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rounding_leaves_no_genre_out(seed):
+    "Of 2, 2, 2 and 30 groups at 0.3, stratifying alone gives some genre no group in a subset."
+    sizes = [2, 2, 2, 30]
+    y = np.repeat(np.arange(4), sizes)
+    train, valid = group_split(y, np.array([f"g{i}" for i in range(36)]), 0.3, seed)
+    assert set(y[train]) == set(y[valid]) == {0, 1, 2, 3} and 9 <= len(valid) <= 13
+
+
+def test_the_number_of_groups_is_rounded_up():
+    y = np.repeat([0, 1], 5)
+    groups = np.array([f"g{i}" for i in range(10)])
+    assert [len(group_split(y, groups, size, 0)[1]) for size in (0.2, 0.21, 0.25, 0.3, 0.31)] == [2, 3, 3, 3, 4]
+
+
+def test_a_genre_whose_artists_are_all_shared_is_named():
+    y = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0])  # jazz is only ever played by artists of mostly blues
+    groups = np.array(["a", "a", "a", "a", "b", "b", "b", "b", "c", "d"])
+    for seed in range(5):
+        train, valid = group_split(y, groups, 0.3, seed, ("blues", "jazz"), "artist")
+        assert set(y[train]) == set(y[valid]) == {0, 1}
+    alone = np.where(groups == "b", "a", groups)
+    with pytest.raises(SplitError, match="genre jazz cannot be in both subsets of a split by artist"):
+        group_split(y, alone, 0.3, 0, ("blues", "jazz"), "artist")
+
+
 def test_errors_name_the_genre():
     examples = made_up(artists_per_genre=1, songs=2)
     with pytest.raises(SplitError, match="genre blues has a single artist"):
@@ -114,6 +140,9 @@ def test_own_split():
     examples = made_up(split=np.array(["train", "valid", "test"])[np.arange(180) // 5 % 3])
     train, valid = split_examples(examples, "own")
     assert len(train) == len(valid) == 60
+    for names in (("Training", "VALIDATION", "Test"), ("train", "val", "test"), ("TRAIN", "dev", "eval"), ("train_set", "valid-set", "x")):
+        spelled = made_up(split=np.array(names)[np.arange(180) // 5 % 3])
+        assert np.array_equal(split_examples(spelled, "own")[1].track, valid.track)
     with pytest.raises(SplitError, match="brings no split"):
         split_examples(made_up(), "own")
     with pytest.raises(SplitError, match="names no validation songs"):
@@ -234,6 +263,46 @@ def test_similarity_by_hand():
         for lag in range(-49, 60)
     )
     assert alike[0, 2] == pytest.approx(best, abs=1e-4)
+
+
+def test_what_is_slower_than_two_seconds_is_taken_away():
+    "Two tones of loudness, 2 s and 8 s long: moving averages over 0.25 s, twice, and over 11 columns let through what their formulas say."
+    t = np.arange(1600)  # 80 s
+    mel = np.zeros((1600, 128))
+    for band, period in ((3, 40), (9, 160)):
+        mel[:, 8 * band : 8 * band + 8] = 10 * np.sin(2 * np.pi * t / period)[:, None]
+        mel[:, 8 * band + 8 : 8 * band + 16] = -10 * np.sin(2 * np.pi * t / period)[:, None]  # so that the mean over the bands is 0
+    fast, slow = np.sqrt((fingerprint_of(mel)[20:-20, [3, 9]].astype(float) ** 2).mean(0))
+
+    def kept(width, period):
+        return np.sin(np.pi * width / period) / (width * np.sin(np.pi / period))
+
+    expected = kept(5, 40) ** 2 * (1 - kept(11, 10)) / (kept(5, 160) ** 2 * (1 - kept(11, 40)))
+    assert fast / slow == pytest.approx(expected, rel=0.03)
+
+
+def test_songs_that_share_a_groove_are_no_duplicates(tmp_path):
+    "Drums on the same beats under other notes: the fingerprints agree beyond 0.75, the harmonics do not."
+    rng, time = np.random.default_rng(0), np.arange(12 * 22050) / 22050
+    drums = np.zeros_like(time)
+    for beat in np.cumsum(rng.uniform(0.3, 0.9, 18)):
+        drums += np.where(time > beat, np.exp(-12 * np.maximum(time - beat, 0)), 0) * rng.normal(size=len(time))
+    for name, notes in (("a", (220, 277, 330)), ("b", (247, 311, 392))):
+        chord = sum(np.sin(2 * np.pi * f * k * time) / k for f in notes for k in (1, 2, 3, 4))
+        save_audio(tmp_path / "pop" / f"{name}.wav", (0.12 * drums + 0.01 * chord).astype(np.float32), 22050)
+    tracks = read_collection(tmp_path)
+    assert next(similarity([fingerprint(path) for path in tracks.path]))[1][0, 1] > 0.75
+    assert find_duplicates(tracks).empty
+
+
+def test_a_noisy_copy_is_a_duplicate(tmp_path):
+    "Noise that is louder than the song brings the fingerprints below 0.75; the harmonics are still there."
+    y = practice_song("country", song=3, seconds=12.0)[0]
+    noise = np.random.default_rng(0).normal(size=len(y)).astype(np.float32)
+    save_audio(tmp_path / "country" / "song.wav", 0.3 * y / np.abs(y).max(), 22050)
+    save_audio(tmp_path / "pop" / "copy.wav", 0.3 * (y + 1.5 * y.std() * noise) / np.abs(y).max(), 22050)
+    found = find_duplicates(read_collection(tmp_path))
+    assert len(found) == 1 and 0.65 <= found.similarity[0] < 0.75 and found.detail[0] > 0.45
 
 
 # ---- list files

@@ -284,7 +284,7 @@ def fma_tracks(
     else: table = table[[Path(clip).is_file() for clip in table.path]]
     table = table[table.genre.notna()]
     if table.empty: raise DataError(f'{folder}: tracks.csv names no track with a top genre that is here')
-    artist = table.artist.astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
+    artist = table.artist.convert_dtypes().astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
     artist = artist.mask(table.artist.isna(), [f'unknown ({track})' for track in table.track])
     tracks = pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(subset_name), 'subset': table.subset}).reset_index(drop=True)
     unused = sorted(walk_songs(clips) - set(tracks.path))

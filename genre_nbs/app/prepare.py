@@ -6,6 +6,7 @@ are done the results are put together, in the order of the collection, one song 
 `OUT/summary` and `OUT/mel` become array folders, `OUT/picture` a folder of genre folders with grey log-mel pictures.
 """
 
+import errno
 import json
 import os
 import re
@@ -89,8 +90,15 @@ def write_one(target, kind, result):
     if kind == "picture":
         save_picture(target, result)
         return
-    with atomic_path(target) as part:
-        np.save(part, result)
+    save_array(target, result.shape, [result])
+
+
+def save_array(path, shape, parts, kind="<f4"):
+    "The bytes of `numpy.save`, part by part. Written and not mapped, and not by numpy: a full disk would kill the process, or have no name."
+    with atomic_path(path) as half, open(half, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+        for part in parts:
+            file.write(part.tobytes())
 
 
 def usable(path, kind):
@@ -132,7 +140,7 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
 
 @contextmanager
 def swept(out):
-    "Hold the folder of a run, without the half-written files of runs that were killed there. It goes again if nothing was written."
+    "Hold the folder of a run, without the half-written files of killed runs. It goes again if nothing was written; a full disk is named."
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with only_run(out) as alone:
@@ -142,6 +150,11 @@ def swept(out):
             yield
             if alone:
                 sweep_parts(out)  # of workers that were killed
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            said = f"the disk that holds {out} is full ({shutil.disk_usage(out).free / 1e6:.1f} MB free); make room, and the same command goes on"
+            raise OSError(error.errno, said, error.filename) from error
         finally:
             if made and not any(out.iterdir()):
                 out.rmdir()
@@ -192,14 +205,11 @@ def gather(out, kind, tracks, done):
 def gather_arrays(folder, tracks, paths, counts):
     "`X.npy` with all examples, and label, track, artist, split and group of each beside it; one song in memory at a time."
     shape = (sum(counts), *np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1:])
-    with atomic_path(folder / "X.npy") as part, open(part, "wb") as file:  # written and not mapped: a full disk would kill the process
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for path in paths:
-            file.write(np.load(path, allow_pickle=False).tobytes())
+    save_array(folder / "X.npy", shape, (np.load(path, allow_pickle=False) for path in paths))
     columns = {"labels": tracks.genre, "tracks": tracks.track} | {f"{name}s": tracks[name] for name in ("artist", "split", "group") if name in tracks}
     for name, values in columns.items():
-        with atomic_path(folder / f"{name}.npy") as part:
-            np.save(part, np.repeat(values.to_numpy(dtype=str), counts))
+        repeated = np.repeat(values.to_numpy(dtype=str), counts)
+        save_array(folder / f"{name}.npy", repeated.shape, [repeated], repeated.dtype.str)
     for name in {"artists", "splits", "groups"} - set(columns):  # of an earlier run that knew them
         (folder / f"{name}.npy").unlink(missing_ok=True)
 

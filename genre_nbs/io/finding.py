@@ -83,6 +83,7 @@ def walk(root, found):
     seen = {identity(folder) for folder in (root, *root.absolute().parents)}
     links, todo = [], [(root, False)]
     while todo or links:
+        links.sort()
         folder, linked = todo.pop() if todo else links.pop(0)
         if linked and identity(folder) in seen:
             found.skipped.append((str(folder), "is a link to a folder that is read already, or that holds this one"))

@@ -34,12 +34,20 @@ def read_array(path):
     try:
         with open(path, "rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-        if array.dtype.kind == "U":
-            array.astype(object)  # a code point that does not exist is met here, and not in the middle of the work
-        return array
+        return checked_text(array) if array.dtype.kind in "US" else array
     except Exception as error:  # a damaged header makes numpy raise errors of many kinds, MemoryError too
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as a plain array ({said})") from error
+
+
+def checked_text(array):
+    "Text whose letters all exist. Raises `ValueError` for code points beyond Unicode, halves of pairs, and bytes that are no UTF-8."
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    letters = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if ((letters > 0x10FFFF) | (letters >= 0xD800) & (letters <= 0xDFFF)).any():
+        raise ValueError("it holds letters that do not exist")
+    return array
 
 
 def is_gap(

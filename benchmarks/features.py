@@ -224,7 +224,7 @@ def work(name, paths, repeats):
     print("RESULT " + json.dumps(dict(seconds=seconds, peak=peak, cold=cold, families=families, length=length)))
 
 
-def train_and_evaluate(paths, rounds, repeats):
+def measure(paths, rounds, repeats):
     "name -> result of all rounds together; a contender that does not run -> its error in one line."
     results, left_out = {}, {}
     for _ in range(rounds):
@@ -362,7 +362,7 @@ def main():
     else:
         from genre_nbs.practice import practice_corpus
         paths, songs = list(practice_corpus(songs_per_genre=1, artists_per_genre=1, suffix=".wav").path), "ten practice songs of 30 s at 22,050 Hz, one of each genre (wav)"
-    results, left_out = train_and_evaluate(paths, args.rounds, args.repeats)
+    results, left_out = measure(paths, args.rounds, args.repeats)
     chart(results, HERE / "features.png")
     write(page(results, left_out, paths, args.rounds, args.repeats, songs), HERE / "README.md")
     print(table(results, left_out))

@@ -49,7 +49,7 @@ def timed(songs, out, *words):
     return seconds, result
 
 
-def train_and_evaluate(songs, out):
+def measure(songs, out):
     "Rows of the table: (how, seconds, checksum)."
     rows = [("1 process", *timed(songs, out)), ("2 processes", *timed(songs, out, "--jobs", "2"))]
     for how, config in (("Dask, 2 workers, its own settings", {}), ("Dask, 2 workers that keep their memory", KEEP_MEMORY)):
@@ -79,7 +79,7 @@ def main():
     parser.add_argument("--folder", type=Path, default=Path("prepare-benchmark"))
     args = parser.parse_args()
     write_corpus(args.folder / "songs", args.songs // 10, args.seconds, artists_per_genre=10, jobs=os.cpu_count())
-    rows = train_and_evaluate(args.folder / "songs", args.folder / "out")
+    rows = measure(args.folder / "songs", args.folder / "out")
     for how, seconds, mark in rows:
         print(f"{how:<16} {seconds:7.1f} s {args.songs / seconds:6.1f} songs/s {mark[:12]}")
     write_table(rows, args.songs, args.seconds)

@@ -59,18 +59,9 @@ EXPERIMENTS = {
 ON_GPU = {"epochs": 30, "many": 10}  # so short a run as on a CPU would measure the start alone
 
 
-def usual_network(experiment):
-    "The network with PyTorch's own layers in their usual memory format."
-    model = experiment.network()
-    for layer in model:
-        if hasattr(layer, "plain"):
-            layer.plain = True
-    return model.to(memory_format=torch.contiguous_format)
-
-
 def usual_loop(experiment, examples, device):
     "What most tutorials write: a DataLoader, and loss.item() after each batch."
-    model = usual_network(experiment).to(device)
+    model = experiment.network().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
     loader = DataLoader(TensorDataset(torch.tensor(examples.x), torch.tensor(examples.y)), batch_size=16, shuffle=True)
     for _ in range(experiment.epochs):
@@ -89,7 +80,7 @@ def seconds(function, *arguments, **options):
     return time.perf_counter() - start
 
 
-def train_and_evaluate(experiment, repeats, device):
+def measure(experiment, repeats, device):
     "Best time of each way; the ways take turns, so that a busy machine is fair to all."
     examples, many = experiment.examples, range(experiment.many)
     settings = experiment.recipe.settings | {"epochs": experiment.epochs, "device": device}
@@ -138,7 +129,7 @@ def main():
     machine = f"{os.cpu_count()}-core {platform.machine()} machine, threads: {options.threads}"
     if on_gpu:
         machine = f"{torch.cuda.get_device_name(device)} in a {machine}"
-    text = table(train_and_evaluate(experiment, options.repeats, device), experiment, machine, options.repeats)
+    text = table(measure(experiment, options.repeats, device), experiment, machine, options.repeats)
     print(text)
     if options.write:
         name = "training" if options.network == "mlp" else f"training-{options.network}"

@@ -86,7 +86,7 @@ def clock():
     return np.array([time.perf_counter(), work])
 
 
-def train_and_evaluate(folder, examples, repeats, device):
+def measure(folder, examples, repeats, device):
     "name -> best (seconds, seconds of work) of an epoch, the ways taking turns."
     times = {}
     for name, (channels, optimizer, lr) in NETWORKS.items():
@@ -136,7 +136,7 @@ def main():
         examples = load_examples(folder, PICTURE)
         decode = time.perf_counter() - start
         text = table(
-            train_and_evaluate(Path(folder), examples, options.repeats, pick_device(options.device)),
+            measure(Path(folder), examples, options.repeats, pick_device(options.device)),
             decode,
             len(examples),
             pick_device(options.device),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ELEMENTWISE', 'MANUAL_LAYERS', 'Stack', 'transpose_matrices', 'apply_stacked', 'manual_forward', 'manual_backward',
-           'stacked_gradients', 'train_stack_epoch', 'evaluate_stack', 'fit_many', 'add_rows']
+           'stacked_gradients', 'train_stack_epoch', 'evaluate_stack', 'fit_many', 'unstack', 'add_rows']
 
 # %% ../nbs/appendix_C_many.ipynb #46b3f9ab
 import copy
@@ -122,32 +122,32 @@ def manual_forward(
     x: torch.Tensor, # (networks, n, features), what reaches the first `nn.Linear`
 ) -> tuple: # logits (networks, n, k), and for each layer what its backward pass needs
     "The stack's forward pass in training, from its first `nn.Linear` on."
-    kept = []
+    saved = []
     for i, layer in enumerate(stack.layers[stack.first:], stack.first):
         if type(layer) is nn.Linear:
-            kept.append(x)
+            saved.append(x)
             x = torch.baddbmm(stack.params[f"{i}.bias"].unsqueeze(1), x, stack.params[f"{i}.weight"].mT)
-        elif type(layer) is nn.ReLU: kept.append(x := x.relu())
+        elif type(layer) is nn.ReLU: saved.append(x := x.relu())
         else:
-            kept.append(torch.empty_like(x).bernoulli_(1 - layer.p).div_(1 - layer.p))
-            x = x * kept[-1]
-    return x, kept
+            saved.append(torch.empty_like(x).bernoulli_(1 - layer.p).div_(1 - layer.p))
+            x = x * saved[-1]
+    return x, saved
 
 
 def manual_backward(
     stack: Stack, # its weights' gradients are overwritten
     grad: torch.Tensor, # of the loss with respect to the logits, (networks, n, k)
-    kept: list, # from `manual_forward`
+    saved: list, # from `manual_forward`
 ):
     "The chain rule from the last layer to the first `nn.Linear`."
     for i in range(len(stack.layers) - 1, stack.first - 1, -1):
-        layer, saved = stack.layers[i], kept[i - stack.first]
+        layer, own = stack.layers[i], saved[i - stack.first]
         if type(layer) is nn.Linear:
-            torch.bmm(saved.mT, grad, out=stack.grads[f"{i}.weight"].mT)
+            torch.bmm(own.mT, grad, out=stack.grads[f"{i}.weight"].mT)
             torch.sum(grad, 1, out=stack.grads[f"{i}.bias"])
             if i > stack.first: grad = torch.bmm(grad, stack.params[f"{i}.weight"])
-        elif type(layer) is nn.ReLU: grad = torch.ops.aten.threshold_backward(grad, saved, 0)
-        else: grad = grad * saved
+        elif type(layer) is nn.ReLU: grad = torch.ops.aten.threshold_backward(grad, own, 0)
+        else: grad = grad * own
 
 
 def stacked_gradients(
@@ -159,8 +159,8 @@ def stacked_gradients(
     def dloss_dlogits(logits): return (logits.softmax(2) - target) / target.shape[1]
     with torch.no_grad():
         if stack.manual:
-            logits, kept = manual_forward(stack, stack(x, stack.first))
-            manual_backward(stack, dloss_dlogits(logits), kept)
+            logits, saved = manual_forward(stack, stack(x, stack.first))
+            manual_backward(stack, dloss_dlogits(logits), saved)
             return logits
     stack.flat_params.grad = None
     logits = stack(x)
@@ -247,10 +247,18 @@ def fit_many(
             improved = add_rows(histories, epoch, results, (time.perf_counter() - start) / len(models), best_by)
             for name, value in stack.weights().items(): best[name][improved] = value[improved]
             if all(history.diverged_at for history in histories): break
-    for i, model in enumerate(models):
-        model.load_state_dict({name: value[i] for name, value in best.items()})
-        model.eval()
+    unstack(best, models)
     return histories
+
+
+def unstack(
+    weights: dict, # name -> (networks, ...) tensor
+    models: list, # as many networks; each gets its own weights, and is switched to evaluation mode
+):
+    "Hands stacked weights back to the networks."
+    for i, model in enumerate(models):
+        model.load_state_dict({name: value[i] for name, value in weights.items()})
+        model.eval()
 
 
 def add_rows(

@@ -19,8 +19,7 @@ from genre_nbs.app.course import copy_course
 from genre_nbs.app.prepare import prepare
 from genre_nbs.audio import load_audio
 from genre_nbs.classifier import GenreClassifier
-from genre_nbs.io import files
-from genre_nbs.io import model_files as room
+from genre_nbs.io import files, model_files as room
 from genre_nbs.io.decode import AudioError, save_audio
 from genre_nbs.io.model_files import ModelError
 
@@ -174,7 +173,7 @@ def test_training_that_diverges_at_once_gives_no_model(tones, genre_nbs_cli, tmp
 
 
 def test_no_validation_on_what_was_learned(tones, genre_nbs_cli, tmp_path):
-    refused(genre_nbs_cli("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--valid", tones), "cannot judge")
+    refused(genre_nbs_cli("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--valid", tones), "cannot validate")
 
 
 HUGE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 26), }".ljust(117) + b"\n"

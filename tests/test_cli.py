@@ -127,7 +127,7 @@ def test_models_that_are_none(model, tones, genre_nbs_cli, tmp_path):
     (tmp_path / "text").write_text("hello")
     (tmp_path / "empty").write_bytes(b"")
     save_file(load_file(model[0]), tmp_path / "foreign")
-    (tmp_path / "version").write_bytes(data.replace(b'\\"version\\": 1', b'\\"version\\": 9'))
+    (tmp_path / "version").write_bytes(data.replace(b'\\"version\\": 2', b'\\"version\\": 9'))
     for name in ("cut", "head", "text", "empty", "foreign", "version", "missing"):
         refused(genre_nbs_cli("predict", "--model", tmp_path / name, song), name)
     assert "9" in genre_nbs_cli("predict", "--model", tmp_path / "version", song).stderr
@@ -141,13 +141,13 @@ def test_help_is_fast_and_complete(genre_nbs_cli):
         after = os.times()
         seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.5  # processor time, which other work on the machine does not change much
-    for command in ("demo", "corpus", "prepare", "train", "evaluate", "--model", "predict", "--model", "lab"):
+    for command in ("demo", "corpus", "prepare", "train", "evaluate", "predict", "lab"):
         assert command in shown.stdout
         assert "Example: genre-nbs " + command in " ".join(genre_nbs_cli(command, "--help").stdout.split())
 
 
 def test_nothing_heavy_before_it_is_needed():
-    code = "import sys, genre_nbs, genre_nbs.cli; print([m for m in ('torch', 'numpy', 'librosa', 'pandas') if m in sys.modules])"
+    code = "import sys, genre_nbs, genre_nbs.app.cli; print([m for m in ('torch', 'numpy', 'librosa', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -1,4 +1,4 @@
-"What a GPU must do as well: the same results as without its records, and no waiting. Skipped where there is none."
+"What a GPU must do as well: the same results with CUDA graphs as without, and no synchronisation at each step. Skipped where there is none."
 
 import warnings
 from functools import partial
@@ -54,8 +54,8 @@ def near(one, other, atol=2e-4):
 
 
 @pytest.fixture
-def played(monkeypatch):
-    "Counts how often a record is played."
+def replayed(monkeypatch):
+    "Counts how often a CUDA graph is replayed."
     calls, replay = [], torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: calls.append(graph) or replay(graph))
     return calls
@@ -63,18 +63,18 @@ def played(monkeypatch):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_a_recorded_run_is_the_run_without_records(name, network, played, monkeypatch):
+def test_a_run_with_graphs_is_the_run_without(name, network, replayed, monkeypatch):
     make, shape = NETWORKS[network]
     data, held_out = examples(shape), examples(shape, seed=1)
     settings = {"optimizer": name, "epochs": 4, "batch_size": 8, "schedule": "cosine", "label_smoothing": 0.1, "device": "cuda"}
-    history = fit(recorded := make(), data, held_out, **settings)
-    records, times = len(set(played)), len(played)
-    assert records == 2 + (name == "Muon")  # batches of 8 and the last one of 2, and Muon's matrices
+    history = fit(graphed := make(), data, held_out, **settings)
+    graphs, times = len(set(replayed)), len(replayed)
+    assert graphs == 2 + (name == "Muon")  # batches of 8 and the last one of 2, and Muon's matrices
     assert 0 <= (4 * 12 - 2 * 3) + (4 * 12 - 3) * (name == "Muon") - times <= 2  # a first call may wait for the GPU
     monkeypatch.setattr("genre_nbs.fast.cuda_graphs.WARMUP_ITERS", 10**9)
-    expected = fit(plain := make(), data, held_out, **settings)
-    assert len(played) == times
-    near(recorded, plain, atol=1e-3)
+    expected = fit(eager := make(), data, held_out, **settings)
+    assert len(replayed) == times
+    near(graphed, eager, atol=1e-3)
     np.testing.assert_allclose(history.table.train_loss, expected.table.train_loss, rtol=1e-3)
 
 
@@ -103,33 +103,33 @@ def test_each_network_of_a_stack_equals_its_lone_run(name, network):
         np.testing.assert_allclose(history.table.drop(columns="seconds"), expected.table.drop(columns="seconds"), atol=1e-3)
 
 
-def test_a_stack_with_batch_normalisation_equals_its_lone_runs_and_needs_no_record(played):
+def test_a_stack_with_batch_normalisation_equals_its_lone_runs_and_needs_no_graph(replayed):
     data, make = examples((8, 16)), partial(windows_network, make=partial(mel_cnn_best, dropout=0.0))
     settings = {"optimizer": "SGD", "lr": 0.01, "epochs": 3, "device": "cuda", "batch_size": 8}
     stacked, lone = [make(seed) for seed in (0, 1)], [make(seed) for seed in (0, 1)]
     fit_many(stacked, data, cuda_graph=False, **settings)
-    assert not played
+    assert not replayed
     for seed, (one, twin) in enumerate(zip(stacked, lone, strict=True)):
         fit(twin, data, seed=seed, **settings)
         near(one, twin)
 
 
-def test_dropout_goes_on_rolling_its_dice_in_a_record():
+def test_dropout_draws_new_numbers_at_each_replay():
     network = mlp(dropout=0.5).to(CUDA).train()
-    slopes = graphed_gradients(batch_gradients, network)
+    backward = graphed_gradients(batch_gradients, network)
     x, y = example_tensors(examples((5,), n=8), CUDA)
-    answers = [slopes(network, x, y, 0.0) for _ in range(8)]
-    assert len({tuple(a.flatten().tolist()) for a in answers}) == 8
+    logits = [backward(network, x, y, 0.0) for _ in range(8)]
+    assert len({tuple(a.flatten().tolist()) for a in logits}) == 8
 
 
-def test_batch_normalisation_and_augmentation_are_as_without_records():
+def test_batch_normalisation_and_augmentation_are_as_without_graphs():
     data = examples((8, 16))
-    augment = partial(mask_and_eq, bands=4, moments=2)
-    played, plain = (windows_network(make=partial(mel_cnn_best, dropout=0.0)) for _ in range(2))
-    for network, cuda_graph in ((played, True), (plain, False)):
+    augment = partial(mask_and_eq, bands=4, frames=2)
+    graphed, eager = (windows_network(make=partial(mel_cnn_best, dropout=0.0)) for _ in range(2))
+    for network, cuda_graph in ((graphed, True), (eager, False)):
         fit(network, data, epochs=3, optimizer="SGD", lr=0.01, batch_size=8, augment=augment, device="cuda", cuda_graph=cuda_graph)
-    near(played, plain)
-    assert any("running_mean" in key and bool(value.any()) for key, value in played.state_dict().items())
+    near(graphed, eager)
+    assert any("running_mean" in key and bool(value.any()) for key, value in graphed.state_dict().items())
 
 
 def test_pictures_stay_bytes_and_train():
@@ -148,15 +148,15 @@ def test_pictures_stay_bytes_and_train():
 
 
 def waits(name, n):
-    "How often an epoch of n examples waits for the GPU, once the step is recorded."
+    "How often an epoch of n examples waits for the GPU, once the step is captured."
     network, data = mlp().to(CUDA), example_tensors(examples((5,), n=n), CUDA)
-    optimizer, slopes = make_optimizer(network, name), graphed_gradients(batch_gradients, network)
-    train_epoch(network, optimizer, *data, 10, epoch_seeds(0, 1), slopes=slopes)
+    optimizer, backward = make_optimizer(network, name), graphed_gradients(batch_gradients, network)
+    train_epoch(network, optimizer, *data, 10, epoch_seeds(0, 1), backward=backward)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
         try:
-            train_epoch(network, optimizer, *data, 10, epoch_seeds(0, 2), slopes=slopes)
+            train_epoch(network, optimizer, *data, 10, epoch_seeds(0, 2), backward=backward)
         finally:
             torch.cuda.set_sync_debug_mode("default")
     return sum("synchroniz" in str(w.message) for w in said)
@@ -168,7 +168,7 @@ def test_a_longer_epoch_does_not_wait_more_often(name):
     assert waits(name, 60) == waits(name, 240) > 0
 
 
-def test_a_network_that_asks_the_gpu_for_a_number_is_not_recorded(played):
+def test_a_network_that_synchronises_is_not_captured(replayed):
     class Asks(nn.Module):
         def forward(self, x):
             return x * float(x.sum() != 0)
@@ -176,17 +176,17 @@ def test_a_network_that_asks_the_gpu_for_a_number_is_not_recorded(played):
     torch.manual_seed(0)
     network = nn.Sequential(Asks(), nn.Linear(5, 3), nn.Dropout(0.5))
     history = fit(network, examples((5,)), epochs=3, batch_size=8, device="cuda")
-    assert np.isfinite(history.table.train_loss).all() and not played
+    assert np.isfinite(history.table.train_loss).all() and not replayed
     fit(mlp(dropout=0.5), examples((5,)), epochs=3, batch_size=8, device="cuda")
-    assert played
+    assert replayed
 
 
-def test_frozen_weights_stay(played):
+def test_frozen_weights_stay(replayed):
     network = mlp()
     network[0].weight.requires_grad = False
     before = network[0].weight.clone()
     fit(network, examples((5,)), epochs=3, batch_size=8, device="cuda")
-    assert torch.equal(network[0].weight.cpu(), before) and played and not torch.equal(network[3].weight.cpu(), mlp()[3].weight)
+    assert torch.equal(network[0].weight.cpu(), before) and replayed and not torch.equal(network[3].weight.cpu(), mlp()[3].weight)
 
 
 def test_a_resumed_run_goes_on(tmp_path):

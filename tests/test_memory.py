@@ -9,6 +9,7 @@ import torch
 
 from genre_nbs.datasets import Examples
 from genre_nbs.fast.memory import SETTINGS, c_library, freed_memory_kept
+from genre_nbs.many import fit_many
 from genre_nbs.training import fit
 
 needs_glibc = pytest.mark.skipif(c_library() is None, reason="glibc, with its own settings")
@@ -16,7 +17,7 @@ needs_glibc = pytest.mark.skipif(c_library() is None, reason="glibc, with its ow
 FAULTS = """
 import resource, torch
 from contextlib import nullcontext
-from genre_nbs.memory import freed_memory_kept
+from genre_nbs.fast.memory import freed_memory_kept
 def faults(n=10):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(n): torch.ones(2**24)  # 64 MiB
@@ -49,8 +50,6 @@ def test_what_the_user_has_set_is_left_alone(name, monkeypatch):
 
 
 def test_training_keeps_it(monkeypatch):
-    import genre_nbs.training as training
-
     inside = []
 
     class Kept:
@@ -60,8 +59,9 @@ def test_training_keeps_it(monkeypatch):
         def __exit__(self, *error):
             inside.append(False)
 
-    monkeypatch.setattr(training, "freed_memory_kept", Kept)
+    monkeypatch.setattr("genre_nbs.training.freed_memory_kept", Kept)
+    monkeypatch.setattr("genre_nbs.many.freed_memory_kept", Kept)
     data = Examples(torch.zeros(4, 3).numpy(), torch.tensor([0, 1, 0, 1]).numpy(), torch.arange(4).numpy().astype(str), ("a", "b"))
     fit(torch.nn.Linear(3, 2), data, epochs=1, device="cpu")
-    training.fit_many([torch.nn.Sequential(torch.nn.Linear(3, 2))], data, epochs=1, device="cpu")
+    fit_many([torch.nn.Sequential(torch.nn.Linear(3, 2))], data, epochs=1, device="cpu")
     assert inside == [True, False, True, False]

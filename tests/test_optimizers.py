@@ -15,30 +15,13 @@ import pytest
 import torch
 from torch import nn
 
-from genre_nbs import comparison
-from genre_nbs.app import compare as room
-from genre_nbs.app.compare import compare
-from genre_nbs.classifier import Recipe, init_network
+from genre_nbs import comparison as runner
+from genre_nbs.app.compare import compare, compare as room
+from genre_nbs.classifier import init_network, Recipe
 from genre_nbs.comparison import (
-    CANDIDATES,
-    COLUMNS,
-    HEADER,
-    Candidate,
-    Job,
-    Plan,
-    Study,
-    append_rows,
-    best_lr,
-    can_stack,
-    final_runs,
-    lr_grid,
-    lr_scores,
-    lr_trials,
-    make_jobs,
-    read_rows,
-    run_job,
-    untuned_runs,
-)
+    append_rows, best_lr, can_stack, Candidate, CANDIDATES, COLUMNS, final_runs, HEADER, Job,
+    lr_grid, lr_scores, lr_trials, make_jobs, Plan, read_rows, run_job, Study,
+    truncate_partial_line, untuned_runs)
 from genre_nbs.datasets import Examples
 from genre_nbs.optimizers import mean_intervals, score_table, tuned_table, untuned_table
 from genre_nbs.statistics import holm
@@ -106,7 +89,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 30, len(HEADER) - 3, len(HEADER), len(HEADER) + 9])
 def test_half_a_line_is_cut_off_wherever_the_power_failed(tmp_path, cut):
-    path, one = tmp_path / "runs.csv", {"settings": "ab", "stage": "course", "candidate": "Adam", "lr": 1.0, "seed": 0, "epochs": 1, "best_epoch": 1, "threads": 1}
+    path, one = tmp_path / "runs.csv", {"settings": "ab", "stage": "untuned", "candidate": "Adam", "lr": 1.0, "seed": 0, "epochs": 1, "best_epoch": 1, "threads": 1}
     append_rows(path, [one])
     path.write_bytes(path.read_bytes()[:cut])
     assert len(read_rows(path)) == 0
@@ -125,7 +108,7 @@ def test_another_file_is_never_touched(study):
 
 def test_a_second_process_at_the_same_table_is_refused(study):
     study.table.parent.mkdir()
-    with comparison.FileLock(study.table.with_suffix(".lock")), pytest.raises(ValueError, match="another run is writing"):
+    with runner.FileLock(study.table.with_suffix(".lock")), pytest.raises(ValueError, match="another run is writing"):
         untuned_runs(study)
 
 
@@ -134,7 +117,7 @@ def test_a_second_process_at_the_same_table_is_refused(study):
 
 def count_jobs(monkeypatch):
     done = []
-    monkeypatch.setattr(optimizers, "run_job", lambda study, job: done.append(job) or run_job(study, job))
+    monkeypatch.setattr(runner, "run_job", lambda study, job: done.append(job) or run_job(study, job))
     return done
 
 
@@ -156,7 +139,7 @@ def test_a_final_run_that_the_course_asked_for_too_is_trained_once(study, monkey
     lr = best_lr(lr_scores(trials)["Adam"], CANDIDATES["Adam"].lr)
     course = untuned_runs(replace(study, plan=replace(SMALL, lr=lr, candidates=("Adam",))))
     finals = final_runs(study, trials)
-    assert [(job.stage, job.name) for job in done] == [("course", "Adam"), ("final", "SGD")]
+    assert [(job.stage, job.name) for job in done] == [("untuned", "Adam"), ("final", "SGD")]
     assert score_table(finals).Adam.tolist() == score_table(course).Adam.tolist()
     judged = final_runs(replace(study, test=examples(30, 2)), trials)  # test songs ask for runs of their own
     assert judged.test_accuracy.notna().all() and [job.name for job in done[2:]] == ["SGD", "Adam"]
@@ -242,9 +225,9 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
         inside.pop()
         return [], []
 
-    monkeypatch.setattr(optimizers, "train_job", train_job)
+    monkeypatch.setattr(runner, "train_job", train_job)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda seed: run_job(study, job_of("course", "SGD", 0.1, ())), range(3)))
+        list(pool.map(lambda seed: run_job(study, job_of("untuned", "SGD", 0.1, ())), range(3)))
     assert most == [1, 1, 1]
 
 
@@ -252,7 +235,7 @@ def test_threads_of_one_process_take_turns_since_they_share_the_dice(study, monk
 
 
 def test_a_run_is_what_fit_gives_alone(study):
-    (found,) = run_job(study, job_of("course", "SGD with momentum", 0.05, (3,)))
+    (found,) = run_job(study, job_of("untuned", "SGD with momentum", 0.05, (3,)))
     model = init_network(RECIPE, study.train, 3)
     history = fit(model, study.train, study.valid, optimizer="SGD", lr=0.05, optimizer_options={"momentum": 0.9, "nesterov": True}, epochs=2, seed=3)
     kept = history.table.loc[history.best_epoch - 1]
@@ -261,8 +244,8 @@ def test_a_run_is_what_fit_gives_alone(study):
 
 
 def test_all_optimizers_begin_with_the_same_weights_and_batches(study):
-    frozen = [run_job(study, job_of("course", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
-    assert len(set(frozen)) == 1 and frozen[0] != run_job(study, job_of("course", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
+    frozen = [run_job(study, job_of("untuned", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
+    assert len(set(frozen)) == 1 and frozen[0] != run_job(study, job_of("untuned", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
 
 
 def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone():
@@ -275,7 +258,7 @@ def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone
 
 def test_lone_runs_go_seed_by_seed(study):
     runs = [(name, 0.002, seed) for seed in range(2) for name in ("Muon", "Adafactor", "Adam")]
-    order = [(job.name, job.seeds) for job in make_jobs(study, "course", runs)]
+    order = [(job.name, job.seeds) for job in make_jobs(study, "untuned", runs)]
     assert order == [("Muon", (0,)), ("Adafactor", (0,)), ("Adam", (0, 1)), ("Muon", (1,)), ("Adafactor", (1,))]
 
 
@@ -298,7 +281,7 @@ def test_the_callers_threads_are_given_back(study):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        (found,) = run_job(replace(study, jobs=2), job_of("course", "SGD", 0.1, (0,)))
+        (found,) = run_job(replace(study, jobs=2), job_of("untuned", "SGD", 0.1, (0,)))
         assert found["threads"] == 1 and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -342,7 +325,7 @@ def fake_scores(monkeypatch, score):
         about |= {"epochs": 2, "best_epoch": 1, "threads": 1}
         return [about | {"seed": seed, "valid_f1_macro": score(job.name, job.lr)} for seed in job.seeds]
 
-    monkeypatch.setattr(optimizers, "run_job", carry)
+    monkeypatch.setattr(runner, "run_job", carry)
 
 
 @pytest.mark.parametrize("far, edge", [(1e9, -1), (1e-15, 0)])
@@ -393,8 +376,8 @@ def test_first_places_are_shared_and_bands_are_those_of_the_seeds():
     scores = {"SGD": (0.5, 0.9, 0.7), "Adam": (0.6, 0.8, 0.7)}
     rows = table([(name, 0.1, seed, f1) for name, values in scores.items() for seed, f1 in enumerate(values)])
     found = untuned_table(rows)
-    assert found["came first"].to_dict() == pytest.approx({"SGD": 0.5, "Adam": 0.5})
-    assert found.loc["SGD", ["one seed", "place", "lowest", "mean", "highest"]].tolist() == pytest.approx([0.5, 2, 0.5, 0.7, 0.9])
+    assert found["ranked first"].to_dict() == pytest.approx({"SGD": 0.5, "Adam": 0.5})
+    assert found.loc["SGD", ["seed 0", "rank of seed 0", "lowest", "mean", "highest"]].tolist() == pytest.approx([0.5, 2, 0.5, 0.7, 0.9])
 
 
 def test_only_seeds_that_all_have_done_count():
@@ -423,10 +406,10 @@ def test_small_differences_that_all_seeds_share_are_seen_and_those_they_do_not_a
     finals = table([(name, 0.1, seed, f1) for name, own in values.items() for seed, f1 in enumerate(own)]).assign(test_f1_macro=np.nan)
     found = tuned_table(finals, finals)
     leader = found.index[0]
-    assert found.loc[leader, "behind"] == 0 and np.isnan(found.loc[leader, "p"])
+    assert found.loc[leader, "difference"] == 0 and np.isnan(found.loc[leader, "p"])
     finals = finals[finals.candidate != "RAdam"]
     found = tuned_table(finals, finals)
-    assert found.loc["SGD", "behind"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p"] < 0.01
+    assert found.loc["SGD", "difference"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p"] < 0.01
     noisy = pd.concat([finals[finals.candidate == "Adam"], table([("RAdam", 0.1, s, v) for s, v in enumerate(values["RAdam"])]).assign(test_f1_macro=np.nan)])
     assert tuned_table(noisy, noisy).p.max() > 0.3
 
@@ -436,10 +419,10 @@ def test_small_differences_that_all_seeds_share_are_seen_and_those_they_do_not_a
 
 def test_compare_writes_tables_and_pictures(study):
     result = compare(study, study.table.parent)
-    course = pd.read_csv(study.table.parent / "course.csv", index_col=0)
-    assert set(course.index) == {"SGD", "Adam"} and len(result["fair"]) == 2 and json.dumps(result)
+    course = pd.read_csv(study.table.parent / "untuned.csv", index_col=0)
+    assert set(course.index) == {"SGD", "Adam"} and len(result["tuned"]) == 2 and json.dumps(result)
     assert all(os.path.getsize(path) > 100 for path in result["files"]) and len(result["files"]) == 7
-    assert "Adam" in result["text"] and {row["candidate"] for row in result["course"]} == {"SGD", "Adam"}
+    assert "Adam" in result["text"] and {row["candidate"] for row in result["untuned"]} == {"SGD", "Adam"}
 
 
 @pytest.fixture
@@ -458,13 +441,13 @@ def comparison(genre_nbs_cli, clips, out, *words):
 
 
 def test_the_command_compares_resumes_and_prints(clips, genre_nbs_cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizers, "save_picture", lambda axes, path: room.plt.close(axes.figure))
+    monkeypatch.setattr(room, "save_picture", lambda axes, path: room.plt.close(axes.figure))
     done = comparison(genre_nbs_cli, clips, tmp_path, "--json")
     result = json.loads(done.stdout)
-    assert done.returncode == 0 and len(result["fair"]) == len(CANDIDATES) and {"mean", "p", "rank_low"} <= set(result["fair"][0])
+    assert done.returncode == 0 and len(result["tuned"]) == len(CANDIDATES) and {"mean", "p-value", "rank_low"} <= set(result["tuned"][0])
     runs = (tmp_path / "runs.csv").read_bytes()
     text = comparison(genre_nbs_cli, clips, tmp_path).stdout
-    assert (tmp_path / "runs.csv").read_bytes() == runs and "Muon" in text and "came first" in text
+    assert (tmp_path / "runs.csv").read_bytes() == runs and "Muon" in text and "ranked first" in text
 
 
 @pytest.mark.parametrize(
@@ -487,7 +470,7 @@ def test_the_command_refuses_in_one_line(clips, genre_nbs_cli, tmp_path, words, 
 
 def test_the_command_trains_where_it_is_told(clips, genre_nbs_cli, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(optimizers, "compare", lambda study, out: asked.append(study.device) or {"text": ""})
+    monkeypatch.setattr(room, "compare", lambda study, out: asked.append(study.device) or {"text": ""})
     for words in ((), ("--device", "cpu:0")):
         assert comparison(genre_nbs_cli, clips, tmp_path, *words).returncode == 0
     assert asked == ["cpu", "cpu:0"]
@@ -502,6 +485,6 @@ def test_ctrl_c_says_how_to_go_on(clips, genre_nbs_cli, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return run_job(study, job)
 
-    monkeypatch.setattr(optimizers, "run_job", stop)
+    monkeypatch.setattr(runner, "run_job", stop)
     done = comparison(genre_nbs_cli, clips, tmp_path)
     assert done.returncode == 130 and "goes on from there" in done.stderr and len(read_rows(tmp_path / "runs.csv")) == 4

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from genre_nbs.app.cli import corpus
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import RESERVED_ARTISTS, corpus, practice_corpus, practice_song, songs, sounds, write_corpus
+from genre_nbs.practice import practice_corpus, practice_song, RESERVED_ARTISTS, songs, sounds, write_corpus
 from genre_nbs.practice.artists import make_artist
 from genre_nbs.practice.songs import compose, form
 from genre_nbs.practice.styles import STYLES
-from genre_nbs.practice.theory import NOTE_NAMES, SCALES, chord, figure
+from genre_nbs.practice.theory import chord, figure, NOTE_NAMES, SCALES
 
 SR = 22050
 SETTINGS = dict(songs_per_genre=3, seconds=2, artists_per_genre=2)
@@ -218,7 +219,7 @@ def test_the_cache_is_made_once_and_mended(tmp_path, monkeypatch):
     monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path))
     tracks = practice_corpus(**SETTINGS, genres=("metal",))
     assert all(Path(path).is_absolute() and str(path).startswith(str(tmp_path)) for path in tracks.path)
-    monkeypatch.setattr(practice, "render", lambda *args: pytest.fail("rendered again"))
+    monkeypatch.setattr(corpus, "render", lambda *args: pytest.fail("rendered again"))
     pd.testing.assert_frame_equal(practice_corpus(**SETTINGS, genres=("metal",)), tracks)
     monkeypatch.undo()
     monkeypatch.setenv("GENRE_NBS_CACHE", str(tmp_path))

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from genre_nbs import spectrograms as s
+from genre_nbs.io.pictures import PictureError, read_picture, save_picture
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (12, 17), dtype=np.uint8)
@@ -113,15 +114,15 @@ def test_pictures_of_bad_waveforms():
 
 def test_saving_is_exact_and_repeats_to_the_byte(tmp_path):
     for pixels in (GREY, COLOUR, GREY[:, ::-1], COLOUR[::2]):
-        first, second = s.save_picture(tmp_path / "a.png", pixels), s.save_picture(tmp_path / "new" / "b.png", pixels)
-        assert (s.read_picture(first) == pixels).all() and s.read_picture(first).dtype == np.uint8
+        first, second = save_picture(tmp_path / "a.png", pixels), save_picture(tmp_path / "new" / "b.png", pixels)
+        assert (read_picture(first) == pixels).all() and read_picture(first).dtype == np.uint8
         assert first.read_bytes() == second.read_bytes()
 
 
 def test_saving_refuses_and_leaves_nothing(tmp_path):
     for name, pixels in (("a.jpg", GREY), ("a.png", GREY / 255), ("a.png", GREY[None, None]), ("a.png", GREY[:0]), ("a.png", COLOUR[..., :2])):
         with pytest.raises(ValueError):
-            s.save_picture(tmp_path / name, pixels)
+            save_picture(tmp_path / name, pixels)
     assert not list(tmp_path.iterdir())
 
 
@@ -130,7 +131,7 @@ def test_kinds_of_pictures(tmp_path):
 
     def saved(image, **kwargs):
         image.save(path, **kwargs)
-        return s.read_picture(path)
+        return read_picture(path)
 
     assert (saved(Image.fromarray(GREY)) == GREY).all()
     assert (saved(Image.fromarray(COLOUR)) == COLOUR).all()
@@ -142,25 +143,25 @@ def test_kinds_of_pictures(tmp_path):
     assert (saved(palette) == np.asarray(palette.convert("RGB"))).all()
     wide = GREY.astype(np.uint16) * 257
     assert (saved(Image.fromarray(wide)) == GREY).all(), "65535 is white, not 255"
-    assert s.read_picture(path).max() > 200
+    assert read_picture(path).max() > 200
 
 
 def test_16_bits_are_rounded_not_cut(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png(3, 1, 16, 0, b"\0" + struct.pack(">HHH", 0, 128 + 257, 65535)))
-    assert s.read_picture(path).tolist() == [[0, 1, 255]]
+    assert read_picture(path).tolist() == [[0, 1, 255]]
 
 
 def test_jpeg(tmp_path):
     smooth = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (64, 1))
     for suffix in (".jpg", ".jpeg", ".JPG"):
         Image.fromarray(smooth).save(tmp_path / f"a{suffix}", format="JPEG", quality=95)
-        assert np.abs(s.read_picture(tmp_path / f"a{suffix}").astype(int) - smooth).max() < 8
+        assert np.abs(read_picture(tmp_path / f"a{suffix}").astype(int) - smooth).max() < 8
 
 
 @pytest.mark.filterwarnings("error")
 def test_faulty_files_get_a_picture_error_and_one_line(tmp_path):
-    good = s.save_picture(tmp_path / "good.png", RNG.integers(0, 256, (128, 300), dtype=np.uint8)).read_bytes()
+    good = save_picture(tmp_path / "good.png", RNG.integers(0, 256, (128, 300), dtype=np.uint8)).read_bytes()
     Image.fromarray(GREY).save(tmp_path / "film.png", save_all=True, append_images=[Image.fromarray(255 - GREY)])
     Image.fromarray(GREY).save(tmp_path / "gif.png", format="GIF")
     (tmp_path / "folder.png").mkdir()
@@ -172,8 +173,8 @@ def test_faulty_files_get_a_picture_error_and_one_line(tmp_path):
         (tmp_path / f"{name}.png").write_bytes(data)
     names = ("film", "gif", "folder", "cut", "head", "empty", "text", "damaged", "bomb", "large", "huge", "flat", "missing")
     for name in names:
-        with pytest.raises(s.PictureError) as error:
-            s.read_picture(tmp_path / f"{name}.png")
+        with pytest.raises(PictureError) as error:
+            read_picture(tmp_path / f"{name}.png")
         assert error.value.path == str(tmp_path / f"{name}.png") and error.value.reason and "\n" not in str(error.value), name
         assert isinstance(error.value, ValueError)
     again = pickle.loads(pickle.dumps(error.value))
@@ -189,5 +190,5 @@ def test_pictures_of_gtzan_are_read_exactly():
     if not data:
         pytest.skip("GENRE_NBS_DATA is not set")
     for path in sorted((Path(data) / "gtzan_mel").glob("*/*00.png")):
-        pixels = s.read_picture(path)
+        pixels = read_picture(path)
         assert pixels.shape == (128, 387) and (s.to_grey(s.from_grey(pixels)) == pixels).all()

@@ -1,14 +1,13 @@
 "The command line `genre-nbs`: parses, calls a room, prints. Nothing heavy is imported before a command needs it."
 
-import json
 import os
-import re
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from genre_nbs.app.console import bad_list, emit, printable, run, say, say_bad, score_dict, score_lines
 
 app = typer.Typer(
     name="genre-nbs",
@@ -18,75 +17,64 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed: the same one gives the same result.")]
-Jobs = Annotated[
-    int, typer.Option(min=1, callback=lambda n: min(n, os.cpu_count() or 1), help="Processes that read songs; one a processor at most.")
-]
-Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote.")]
 DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
 )
+SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known."
+VALID_HELP = "Validation set; without it a part of DATA is held out."
+DUPLICATES_HELP = "Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split."
+SEED_HELP = "Random seed: the same one gives the same result, with the same number of threads (OMP_NUM_THREADS) on the same machine."
 
-
-def say(line=""):
-    "A line for people, on standard error, so that standard output holds the result alone."
-    print(printable(line).strip(), file=sys.stderr)
-
-
-def printable(text):
-    "Text in one line: control characters in it, as names of files can hold, are shown and not obeyed."
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda sign: sign[0].encode("unicode_escape").decode(), str(text))
-
-
-def emit(result, as_json, text):
-    "The result: one JSON object, or `text` for people, in signs that the output can show."
-    text = json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else "\n".join(map(printable, text.split("\n")))
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that is none
-        text = json.dumps(result, allow_nan=False) if as_json else text.encode(encoding, "backslashreplace").decode(encoding)
-    print(text, flush=True)
+Data = Annotated[Path, typer.Argument(help=DATA_HELP)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help=SEED_HELP)]
+Jobs = Annotated[
+    int, typer.Option(min=1, callback=lambda n: min(n, os.cpu_count() or 1), help="Processes that read songs; one a processor at most.")
+]
+Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote.")]
+Recipe = Annotated[str, typer.Option(help="What to train, such as mlp.")]
+Valid = Annotated[Path | None, typer.Option(help=VALID_HELP)]
+Split = Annotated[str | None, typer.Option(help=SPLIT_HELP)]
+Artists = Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")]
+Duplicates = Annotated[bool, typer.Option(help=DUPLICATES_HELP)]
+Epochs = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead of the recipe's.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
+Optimizer = Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")]
+LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
+Device = Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")]
 
 
 def model_file(model):
     "The model file that was named. Raises `ValueError` when none was: no model comes with the package yet."
     if model is None:
-        raise ValueError("which model? Train one (genre-nbs train DATA --recipe mlp --out model.safetensors) and name it: --model model.safetensors")
+        raise ValueError(
+            "which model? Train one (genre-nbs train DATA --recipe mlp --out model.safetensors), then name it: --model model.safetensors"
+        )
     return model
 
 
-def say_bad(bad):
-    "Name the files that were skipped."
-    for path, reason in bad.itertuples(index=False):
-        say(f"skipped: {path}: {reason}")
-    if len(bad):
-        say(f"{len(bad)} invalid file{'s' if len(bad) > 1 else ''} skipped")
+def check_split(valid, split, data=None, test=None):
+    "Raises `ValueError` where both a validation set and a split are given, or the test set is one of the others."
+    if valid is not None and split is not None:
+        raise ValueError("--valid and --split exclude each other: give one of them")
+    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
+        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
 
 
-def bad_list(bad):
-    "The skipped files for JSON."
-    return bad.to_dict("records")
+def version(asked: bool):
+    "Print the version and end."
+    if asked:
+        from importlib.metadata import version
+
+        print(f"genre-nbs {version('genre_nbs')}")
+        raise typer.Exit()
 
 
-def percent(evaluation):
-    "Accuracy with its interval in words."
-    low, high = evaluation.accuracy_interval
-    return f"{evaluation.accuracy:.1%} ({low:.1%} to {high:.1%})"
-
-
-def score_lines(evaluations):
-    "Scores as a few lines of text."
-    lines = [f"by {way:<8}accuracy {percent(e)}, macro F1 {e.f1_macro:.3f}, n = {e.n}" for way, e in evaluations.items()]
-    return "\n".join(lines)
-
-
-def scores(evaluations):
-    "Scores for JSON: those of the first way on top, all of them under `by`."
-    first = next(iter(evaluations.values())).to_dict()
-    return {**first, "scores": {way: evaluation.to_dict() for way, evaluation in evaluations.items()}}
+@app.callback()
+def options(show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and exit.")] = False):
+    pass
 
 
 @app.command()
@@ -180,21 +168,17 @@ def fetch(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
-    recipe: Annotated[str, typer.Option(help="What to train, such as mlp.")],
+    data: Data,
+    recipe: Recipe,
     out: Annotated[Path, typer.Option(help="Model file to write (.safetensors).")],
-    valid: Annotated[Path | None, typer.Option(help="Validation set; without it a part of DATA is held out.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
-    ] = None,
-    artists: Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")] = None,
-    duplicates: Annotated[
-        bool, typer.Option(help="Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split.")
-    ] = True,
-    epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")] = None,
+    valid: Valid = None,
+    split: Split = None,
+    artists: Artists = None,
+    duplicates: Duplicates = True,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
     seed: Seed = 0,
     jobs: Jobs = 1,
     as_json: Json = False,
@@ -208,21 +192,24 @@ def train(
     from genre_nbs.io.files import check_target
 
     check_target(out)
+    check_split(valid, split)
     if lr is not None and not 0 < lr < float("inf"):
         raise ValueError(f"--lr must be a positive number, not {lr}")
-    if valid is not None and split is not None:
-        raise ValueError("--valid and --split exclude each other: give one of them")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"artists": artists, "duplicates": duplicates}
     done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
-    path = done.classifier.save(out)
-    for subset in (done.train, done.valid) if valid is not None else (done.train,):
+    report_training(done, done.classifier.save(out), valid is not None, as_json)
+
+
+def report_training(done, path, valid_given, as_json):
+    "Say what came of a training."
+    for subset in (done.train, done.valid) if valid_given else (done.train,):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
     result = {
-        **scores(done.evaluations),
+        **score_dict(done.evaluations),
         "model": str(path),
         "settings": done.classifier.settings,
         "bad": bad_list(done.train.bad),
@@ -233,7 +220,7 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    data: Data,
     model: Model = None,
     by: Annotated[str, typer.Option(help="What to count: example, track, or both with a comma.")] = "example,track",
     plot: Annotated[Path | None, typer.Option(help="Picture file for the confusion matrix (.png, .svg, .pdf).")] = None,
@@ -261,12 +248,12 @@ def evaluate(
 
         save_confusion(last, plot)
     text = f"{score_lines(evaluations)}\n\n{last.per_genre.round(3).to_string()}"
-    emit({**scores(evaluations), "bad": bad_list(examples.bad)}, as_json, text)
+    emit({**score_dict(evaluations), "bad": bad_list(examples.bad)}, as_json, text)
 
 
 @app.command()
 def predict(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Song files (or pictures, for a picture model).")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Song files (or pictures, for a picture model), or folders of them.")],
     model: Model = None,
     as_json: Json = False,
 ):
@@ -275,86 +262,94 @@ def predict(
     Example: genre-nbs predict "my song.mp3" --model model.safetensors
     """
     from genre_nbs.classifier import GenreClassifier
-    from genre_nbs.genres import genre_title
 
     classifier = GenreClassifier.load(model_file(model))
     found, errors = [], []
-    for song in songs:
+    for song in song_files(songs):
         try:
-            proba = classifier.predict_proba(song)
+            found.append(predicted(classifier, song))
         except ValueError as error:
             errors.append(str(error))
-            continue
-        order = proba.argsort()[::-1]
-        named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
-        found.append({"path": str(song), "genre": classifier.genres[order[0]], "proba": named})
-    lines = []
-    for song in found:
-        likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
-        said = f"The song genre is {genre_title(song['genre'])}" if len(songs) == 1 else f"{song['path']}: {genre_title(song['genre'])}"
-        lines.append(printable(f"{said}  ({likely})"))
     if found or as_json:
-        emit({"songs": found, "errors": errors}, as_json, "\n".join(lines))
+        emit({"songs": found, "errors": errors}, as_json, "\n".join(prediction_line(song, alone=len(found) + len(errors) == 1) for song in found))
     for error in errors[:-1]:
         say(f"Error: {error}")
     if errors:
         raise ValueError(errors[-1])
 
 
+def song_files(names):
+    "The files that were named, and all songs and pictures inside the folders that were. Raises `ValueError` for an empty folder, and for `-`."
+    from genre_nbs.io.decode import AUDIO_SUFFIXES
+    from genre_nbs.io.pictures import PICTURE_SUFFIXES
+
+    files = []
+    for name in names:
+        if str(name) == "-":
+            raise ValueError("a song is read from a file, not from standard input (-)")
+        if not name.is_dir():
+            files.append(name)
+            continue
+        inside = [path for path in sorted(name.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and path.is_file()]
+        if not inside:
+            raise ValueError(f"{name}: no songs or pictures in this folder")
+        files += [path for path in inside if path.suffix.lower() in AUDIO_SUFFIXES] or inside
+    return files
+
+
+def predicted(classifier, song):
+    "What the classifier says of a song, most probable genre first, as JSON holds it."
+    proba = classifier.predict_proba(song)
+    order = proba.argsort()[::-1]
+    named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
+    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named}
+
+
+def prediction_line(song, alone):
+    "A prediction for people."
+    from genre_nbs.genres import genre_title
+
+    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
+    said = f"The song genre is {genre_title(song['genre'])}" if alone else f"{song['path']}: {genre_title(song['genre'])}"
+    return printable(f"{said}  ({likely})")
+
+
 @app.command()
 def optimizers(
-    data: Annotated[Path, typer.Argument(help=DATA_HELP)],
+    data: Data,
     recipe: Annotated[str, typer.Option(help="The network and all its hyperparameters but the optimizer's.")] = "mlp",
     out: Annotated[Path, typer.Option(help="Folder for tables and pictures; a comparison that was stopped goes on there.")] = Path("optimizers"),
     quick: Annotated[bool, typer.Option("--quick/--full", help="A first look in a minute or two, or the whole comparison.")] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="Random seeds of each optimizer; 10, or 3 when quick.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Learning rates on the first search grid of each; 5, or 3 when quick.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Of each run; the recipe's, or 5 when quick.")] = None,
-    valid: Annotated[Path | None, typer.Option(help="Validation set; without it a part of DATA is held out.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="random, track, artist, hash, own, or a folder of list files; by artist where known.")
-    ] = None,
+    valid: Valid = None,
+    split: Split = None,
     test: Annotated[Path | None, typer.Option(help="Test set, used once, by the final runs.")] = None,
     seed: Seed = 0,
     jobs: Jobs = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
-    device: Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")] = "cpu",
+    scheduler: Scheduler = None,
+    device: Device = "cpu",
     as_json: Json = False,
 ):
     """Compare optimizers: with one learning rate for all, and each with its own. Each run is kept when it is done.
 
     Example: genre-nbs optimizers songs --quick --out comparison
     """
-    from dataclasses import replace
-
     from genre_nbs.app.recipes import find_recipe
     from genre_nbs.io.files import check_target
 
-    if valid is not None and split is not None:
-        raise ValueError("--valid and --split exclude each other: give one of them")
-    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
-        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
+    check_split(valid, split, data, test)
     found = find_recipe(recipe)
     check_target(out / "runs.csv")
-    from genre_nbs.app.compare import compare
-    from genre_nbs.app.pipeline import read_subsets
-    from genre_nbs.collections import adapt_representation, load_collection
-    from genre_nbs.comparison import FULL, QUICK, Study
-    from genre_nbs.networks import pick_device
+    from genre_nbs.app import compare  # only now: what was wrong so far is said at once
 
-    if scheduler is None:
-        pick_device(device)
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
-    representation, shown = adapt_representation(found.representation, data), sys.stderr.isatty()
-    train, held_out, _ = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=shown)
-    test_set = None if test is None else load_collection(test, representation, train.genres, jobs, shown)
-    for subset in (train, held_out if valid is not None else None, test_set):
-        if subset is not None:
-            say_bad(subset.bad)
-    plan = replace(QUICK if quick else FULL, **changes)
-    study = Study(found, train, held_out, out / "runs.csv", test_set, plan, jobs, scheduler, device, shown)
+    where = {"jobs": jobs, "scheduler": scheduler, "device": device}
+    study, bad = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
+    say_bad(bad)
     try:
-        result = compare(study, out)
+        result = compare.compare(study, out)
     except KeyboardInterrupt:
         say(f"the runs that are done are kept in {study.table}; the same command goes on from there")
         raise
@@ -384,36 +379,7 @@ def lab(
 
 
 def main():
-    "Run the command line. What the user can mend ends in one line on standard error and exit code 2."
+    "Run the command line and end the process."
     from typer.main import get_command
 
-    try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:
-                warnings.simplefilter("ignore")  # they speak to programmers
-            code = get_command(app).main(prog_name="genre-nbs", standalone_mode=False)
-    except (KeyboardInterrupt, EOFError, typer.Abort) as error:  # Typer makes an Abort of both
-        ended = isinstance(error, EOFError) or isinstance(error.__cause__, EOFError)
-        say("Error: a file ends where more was expected" if ended else "stopped")
-        code = 2 if ended else 130
-    except OSError as error:
-        say(f"Error: {error.filename}: {error.strerror}" if error.filename and error.strerror else f"Error: {error.strerror or error}")
-        code = 2
-    except ValueError as error:
-        say(f"Error: {error}")
-        code = 2
-    except MemoryError as error:
-        say(f"Error: not enough memory{f' ({error})' if str(error) else ''}")
-        code = 2
-    except Exception as error:  # click's own errors, whatever module they live in
-        if not hasattr(error, "format_message"):
-            raise
-        if error.format_message():  # empty where the help was shown instead
-            say(f"Error: {error.format_message()}")
-        code = error.exit_code
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # said already; Python would say it again at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    run(lambda: get_command(app).main(prog_name="genre-nbs", standalone_mode=False))

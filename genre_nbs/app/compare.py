@@ -1,52 +1,81 @@
 "Both comparisons of optimizers, written into a folder as tables and pictures."
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_nbs.comparison import final_runs, lr_trials, SCORES, Study, untuned_runs
+from genre_nbs.app.pipeline import read_subsets
+from genre_nbs.collections import adapt_representation, load_collection
+from genre_nbs.comparison import final_runs, FULL, lr_trials, QUICK, SCORES, Study, untuned_runs
 from genre_nbs.io.files import atomic_path
+from genre_nbs.networks import pick_device
 from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_curves, score_table, tuned_table, untuned_table
 
+
+def make_study(recipe, data, table, quick=False, changes=None, valid=None, split=None, test=None, seed=0, progress=False, **where):
+    """A study of a recipe on collections; returns it with a table of the files that were skipped.
+
+    `changes` are fields of the plan, `where` are `jobs`, `scheduler` and `device`. Raises `ValueError` for a device that this
+    machine does not have, and what reading the collections raises.
+    """
+    if where.get("scheduler") is None:
+        pick_device(where.get("device"))
+    representation, jobs = adapt_representation(recipe.representation, data), where.get("jobs", 1)
+    train, held_out, _ = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=progress)
+    test_set = None if test is None else load_collection(test, representation, train.genres, jobs, progress)
+    subsets = [train, *([held_out] if valid is not None else []), *([] if test_set is None else [test_set])]
+    plan = replace(QUICK if quick else FULL, **(changes or {}))
+    study = Study(recipe, train, held_out, table, test_set, plan, progress=progress, **where)
+    return study, pd.concat([subset.bad for subset in subsets], ignore_index=True)
+
+
 def save_picture(
-    axes, # one of its Axes
-    path: str | Path, # PNG file
+    axes,  # one of its Axes
+    path: str | Path,  # PNG file
 ):
-    "Writes the figure, whole or not at all, and closes it."
+    "Write the figure, atomically, and close it."
     try:
-        with atomic_path(path) as part: axes.figure.savefig(part, dpi=110)
-    finally: plt.close(axes.figure)
+        with atomic_path(path) as part:
+            axes.figure.savefig(part, dpi=110)
+    finally:
+        plt.close(axes.figure)
 
 
 def save_table(
-    table: pd.DataFrame, # a row for each candidate
-    path: str | Path, # CSV file
-) -> list: # the rows as dicts that JSON can hold
-    "Writes a table, whole or not at all."
-    with atomic_path(path) as part: table.round(6).to_csv(part, index_label="candidate", lineterminator="\n")
+    table: pd.DataFrame,  # a row for each candidate
+    path: str | Path,  # CSV file
+) -> list:  # the rows as dicts that JSON can hold
+    "Write a table, atomically."
+    with atomic_path(path) as part:
+        table.round(6).to_csv(part, index_label="candidate", lineterminator="\n")
     return json.loads(table.rename_axis("candidate").reset_index().to_json(orient="records"))
 
 
+def as_text(table):
+    "A table for people."
+    return table.round(3).astype(object).fillna("").to_string()
+
+
 def compare(
-    study: Study, # what to compare
-    out: str | Path, # folder for course.csv, fair.csv and four pictures
-) -> dict: # 'course' and 'fair' (lists of rows), 'files', and 'text' for people
+    study: Study,  # what to compare
+    out: str | Path,  # folder for untuned.csv, tuned.csv and four pictures
+) -> dict:  # 'untuned' and 'tuned' (lists of rows), 'files', and 'text' for people
     "Both comparisons. Raises `ValueError` where another process is at work on the study's table, or that file holds something else."
-    out, by, label = Path(out), study.plan.by, f"validation {SCORES[study.plan.by]}"
+    out, plan, label = Path(out), study.plan, f"validation {SCORES[study.plan.by]}"
     rows = untuned_runs(study)
-    course = untuned_table(rows, by)
-    result = {"course": save_table(course, out / "course.csv")}
-    save_picture(plot_ranking(score_table(rows, by), f"Learning rate {study.plan.lr:g} for all", label), out / "course.png")
+    untuned = untuned_table(rows, plan.by)
+    result = {"untuned": save_table(untuned, out / "untuned.csv")}
+    save_picture(plot_ranking(score_table(rows, plan.by), f"Learning rate {plan.lr:g} for all", label), out / "untuned.png")
     trials = lr_trials(study)
     finals = final_runs(study, trials)
-    fair = tuned_table(trials, finals, by)
-    result["fair"] = save_table(fair, out / "fair.csv")
-    save_picture(plot_ranking(score_table(finals, by), "Each with the learning rate that was best for it", label), out / "ranking.png")
-    save_picture(plot_lr_curves(trials, by)[0, 0], out / "lr_curves.png")
+    tuned = tuned_table(trials, finals, plan.by)
+    result["tuned"] = save_table(tuned, out / "tuned.csv")
+    save_picture(plot_ranking(score_table(finals, plan.by), "Each with its own best learning rate", label), out / "tuned.png")
+    save_picture(plot_lr_curves(trials, plan.by)[0, 0], out / "lr_curves.png")
     save_picture(plot_training_curves(finals)[0, 0], out / "training_curves.png")
-    names = ("course.csv", "fair.csv", "course.png", "ranking.png", "lr_curves.png", "training_curves.png")
-    shown = [table.round(3).astype(object).fillna("").to_string() for table in (course, fair)]
-    return result | {"files": [str(study.table), *(str(out / name) for name in names)],
-                     "text": f"Learning rate {study.plan.lr:g} for all\n{shown[0]}\n\nEach with its own\n{shown[1]}\n\nWritten: {out}"}
+    names = ("untuned.csv", "tuned.csv", "untuned.png", "tuned.png", "lr_curves.png", "training_curves.png")
+    text = f"Learning rate {plan.lr:g} for all\n{as_text(untuned)}\n\nEach with its own\n{as_text(tuned)}\n\nWritten: {out}"
+    return result | {"files": [str(study.table), *(str(out / name) for name in names)], "text": text}

@@ -164,7 +164,7 @@ def skips_zeros(layer):
 def scale_of(layer):
     "The factor by which a layer multiplies, where it does nothing else (a mean of 0 and one `std` for all, as bytes to 0 to 1); else None."
     mean, std = getattr(layer, "mean", None), getattr(layer, "std", None)
-    simple = torch.is_tensor(mean) and torch.is_tensor(std) and mean.numel() == std.numel() == 1 and mean.item() == 0
+    simple = torch.is_tensor(mean) and torch.is_tensor(std) and mean.numel() == std.numel() == 1 and mean.item() == 0 != std.item()
     return 1 / std.item() if simple else None
 
 

@@ -5,8 +5,8 @@ from numba import njit
 
 
 @njit(nogil=True, fastmath={"contract"})  # fused multiply-add; NaN stays NaN
-def add_products(total, line_step, grads, table, place_step, run):
-    """For all k: `total[k, line * line_step:][:run] += grads[line, place] * table[k, place * place_step:][:run]`.
+def add_products(total, line_step, grads, table, position_step, run):
+    """For all k: `total[k, line * line_step:][:run] += grads[line, position] * table[k, position * position_step:][:run]`.
 
     The sum is over those positions whose gradient is not zero, four at a time. total, table (k, ...); grads (lines, positions).
     """
@@ -14,9 +14,9 @@ def add_products(total, line_step, grads, table, place_step, run):
     where, grad = np.zeros(positions + 3, np.int64), np.zeros(positions + 3, np.float32)
     for line in range(lines):
         found = 0
-        for place in range(positions):
-            where[found], grad[found] = place * place_step, grads[line, place]
-            found += grads[line, place] != 0
+        for position in range(positions):
+            where[found], grad[found] = position * position_step, grads[line, position]
+            found += grads[line, position] != 0
         grad[found : found + 3] = 0
         for k in range(len(total)):
             here, rows = total[k, line * line_step :], table[k]

@@ -7,6 +7,7 @@ much work that is, is computed by arithmetic before anything is built; and every
 import inspect
 import json
 import math
+import warnings
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ HEADER = "genre_nbs"  # the one key of ours in the metadata: safetensors writes 
 VERSION = 2
 MOST_LAYERS = 500
 MOST_ACTIVATIONS = 2**26  # numbers that a layer gives for one example: 256 MB
-MOST_PRODUCTS = 5 * 10**9  # multiplications of all layers for one example; `picture-first` has 0.3 of them
+MOST_PRODUCTS = 5 * 10**9  # multiplications and other operations of all layers for one example; `picture-first` has 0.3 of them
 
 ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Tanh, nn.Dropout, nn.Dropout2d, nn.Identity)
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
@@ -97,20 +98,23 @@ def pair(value, what: str, least: int) -> tuple:
     return values
 
 
-def windowed(shape, layer, kernel, stride, padding, dilation=1) -> tuple:
-    "Height and width behind a sliding window (the formula of `nn.Conv2d`). Raises `ValueError` where it does not fit."
-    settings = [
-        pair(kernel, "kernel size", 1),
-        pair(kernel if stride is None else stride, "stride", 1),
-        pair(padding, "padding", 0),
-        pair(dilation, "dilation", 1),
-    ]
-    if getattr(layer, "ceil_mode", False):
-        raise ValueError("ceil_mode is not supported")
-    sizes = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(shape[1:], *settings, strict=True)]
-    if len(shape) != 3 or min(sizes) < 1:
+def windowed(layer, shape, channels: int) -> tuple:
+    "Behind a sliding window (the formulas of `nn.Conv2d` and `nn.MaxPool2d`): shape, and places of a window. Raises `ValueError` where it does not fit."
+    if len(shape) != 3:
         raise ValueError(f"a {type(layer).__name__} does not fit on {shape}")
-    return tuple(sizes)
+    kernel, dilation = pair(layer.kernel_size, "kernel size", 1), pair(getattr(layer, "dilation", 1), "dilation", 1)
+    stride = pair(layer.kernel_size if layer.stride is None else layer.stride, "stride", 1)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    around = reach if layer.padding == "same" else [2 * p for p in pair(0 if layer.padding == "valid" else layer.padding, "padding", 0)]
+    padded, ceil, sizes = [n + a for n, a in zip(shape[1:], around, strict=True)], getattr(layer, "ceil_mode", False), []
+    for n, whole, r, s in zip(shape[1:], padded, reach, stride, strict=True):
+        size = (whole - r - 1 + (s - 1 if ceil else 0)) // s + 1
+        sizes.append(size - bool(ceil and (size - 1) * s >= (n + whole) // 2))  # none that begins behind the picture
+    if min(sizes) < 1:
+        raise ValueError(f"a {type(layer).__name__} does not fit on {shape}")
+    if shape[0] * math.prod(padded) > MOST_ACTIVATIONS and getattr(layer, "padding_mode", "zeros") != "zeros":
+        raise ValueError(f"a {type(layer).__name__} on {shape} takes too much memory")  # PyTorch makes a padded copy
+    return (channels, *sizes), math.prod(kernel)
 
 
 def conv_shape(layer, shape) -> tuple:
@@ -118,10 +122,21 @@ def conv_shape(layer, shape) -> tuple:
     groups = layer.groups
     if type(groups) is not int or groups < 1 or layer.in_channels % groups or layer.out_channels % groups:
         raise ValueError(f"groups {groups!r} do not divide the channels")
-    if not shape or shape[0] != layer.in_channels:
+    if not shape or shape[0] != layer.in_channels or not layer.out_channels:
         raise ValueError(f"a Conv2d of {layer.in_channels} channels does not fit on {shape}")
-    out = (layer.out_channels, *windowed(shape, layer, layer.kernel_size, layer.stride, layer.padding, layer.dilation))
-    return out, math.prod(out) * layer.in_channels // groups * math.prod(pair(layer.kernel_size, "kernel size", 1))
+    out, places = windowed(layer, shape, layer.out_channels)
+    return out, math.prod(out) * layer.in_channels // groups * places
+
+
+def pool_shape(layer, shape) -> tuple:
+    "Behind max-pooling or average pooling: shape, and work in multiplications of a convolution."
+    if getattr(layer, "return_indices", False):
+        raise ValueError("return_indices is not supported")
+    kernel, padding = pair(layer.kernel_size, "kernel size", 1), pair(layer.padding, "padding", 0)
+    out, places = windowed(layer, shape, shape[0] if shape else 0)
+    if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise ValueError(f"padding {layer.padding!r} is more than half of the kernel")
+    return out, 4 * math.prod(out) * places  # measured: a comparison takes as long as four multiplications of a convolution
 
 
 def normalized_shape(layer, shape) -> tuple:
@@ -146,8 +161,10 @@ def reshaped(layer, shape) -> tuple:
         if not 0 <= first <= last < len(shape):
             raise ValueError(f"a Flatten from {layer.start_dim} to {layer.end_dim} does not fit on {shape}")
         return (*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :])
-    sizes, dim = tuple(layer.unflattened_size), layer.dim - 1 if layer.dim > 0 else layer.dim + len(shape)
-    if not 0 <= dim < len(shape) or any(type(n) is not int or n < 1 for n in sizes) or math.prod(sizes) != shape[dim]:
+    sizes, dim = list(layer.unflattened_size), layer.dim - 1 if layer.dim > 0 else layer.dim + len(shape)
+    if sizes.count(-1) == 1 and 0 <= dim < len(shape):
+        sizes[sizes.index(-1)] = shape[dim] // abs(math.prod(sizes) or 1)
+    if not (sizes and 0 <= dim < len(shape)) or any(type(n) is not int or n < 1 for n in sizes) or math.prod(sizes) != shape[dim]:
         raise ValueError(f"an Unflatten to {sizes} does not fit on {shape}")
     return (*shape[:dim], *sizes, *shape[dim + 1 :])
 
@@ -166,20 +183,27 @@ def layer_shape(
     if isinstance(layer, nn.Conv2d):
         return conv_shape(layer, shape)
     if isinstance(layer, POOLING):
-        dilation = getattr(layer, "dilation", 1)
-        return (shape[0], *windowed(shape, layer, layer.kernel_size, layer.stride, layer.padding, dilation)), 0
+        return pool_shape(layer, shape)
     if isinstance(layer, ADAPTIVE):
         if len(shape) != 3:
             raise ValueError(f"a {type(layer).__name__} does not fit on {shape}")
-        return (shape[0], *pair(layer.output_size, "output size", 1)), 0
+        sizes = layer.output_size if isinstance(layer.output_size, (tuple, list)) else (layer.output_size,) * 2
+        wanted = [n if size is None else size for n, size in zip(shape[1:], sizes, strict=True)]
+        return (shape[0], *pair(wanted, "output size", 1)), 0
     if isinstance(layer, NORMALIZATIONS):
         return normalized_shape(layer, shape), 0
     if isinstance(layer, (nn.Flatten, nn.Unflatten)):
         return reshaped(layer, shape), 0
     statistics = tuple(layer.shape)  # a Standardize, whose statistics broadcast against an example
-    if torch.broadcast_shapes(statistics, shape) != shape:
+    aligned = shape[len(shape) - len(statistics) :]
+    if len(statistics) > len(shape) or any(n not in (1, size) for n, size in zip(statistics, aligned, strict=True)):
         raise ValueError(f"a {type(layer).__name__} of shape {statistics} does not fit on {shape}")
     return shape, 0
+
+
+def count_layers(description: list) -> int:
+    "How many layers a description has, those inside of others and those around them included."
+    return sum(1 + (count_layers(arguments) if name == "Sequential" else 0) for name, arguments in description)
 
 
 def check_shapes(
@@ -188,13 +212,12 @@ def check_shapes(
     outputs: int,  # how many numbers it must lead to
 ):
     "Follow one example through the layers by arithmetic. Raises `ValueError` where it does not fit, or would take too much work or memory."
-    layers = [layer for layer in network.modules() if type(layer) is not nn.Sequential]
-    if len(layers) > MOST_LAYERS:
-        raise ValueError(f"{len(layers)} layers are too many")
     products = 0
-    for layer in layers:
+    for layer in network.modules():
+        if type(layer) is nn.Sequential:
+            continue
         shape, more = layer_shape(layer, shape)
-        products += more
+        products += more + math.prod(shape)
         if math.prod(shape) > MOST_ACTIVATIONS or products > MOST_PRODUCTS:
             raise ValueError(f"a {type(layer).__name__} with output {shape} takes too much memory or work")
     if shape != (outputs,):
@@ -271,12 +294,18 @@ def filled_network(
     layers: dict = TORCH_LAYERS,  # name -> class of the layers that may be in it
 ) -> nn.Sequential:  # on the CPU, in evaluation mode
     "The network of a description with its weights. Raises `ValueError`, `TypeError` or `RuntimeError` when they do not fit each other."
-    with torch.device("meta"):  # shapes without memory
-        network = build_network(description, layers).eval()
-    check_shapes(network, shape, outputs)
-    network.load_state_dict(tensors, assign=True)
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError("some weights are not finite")
-    with torch.no_grad():
-        network(torch.zeros(1, *shape))  # whatever arithmetic does not see, such as a word where a number should be
+    if (n := count_layers(description)) > MOST_LAYERS:
+        raise ValueError(f"{n} layers are too many")
+    try:
+        with torch.device("meta"), warnings.catch_warnings():  # shapes without memory
+            warnings.simplefilter("ignore")
+            network = build_network(description, layers).eval()
+        check_shapes(network, shape, outputs)
+        network.load_state_dict(tensors, assign=True)
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError("some weights are not finite")
+        with torch.no_grad():
+            network(torch.zeros(1, *shape))  # whatever arithmetic does not see, such as a word where a number should be
+    except (ArithmeticError, LookupError, AssertionError) as error:  # such as a division by 0 groups
+        raise ValueError(f"a layer cannot be made or used: {error}") from error
     return network

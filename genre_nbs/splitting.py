@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SplitError', 'LeakError', 'random_split', 'stratified_split', 'shared_groups', 'check_leak', 'group_split',
-           'spread_genres', 'joined_groups', 'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report',
+           'cover_genres', 'joined_groups', 'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report',
            'groups_of', 'own_split', 'split_examples']
 
 # %% ../nbs/06_splitting.ipynb #a915c46e
@@ -94,7 +94,7 @@ def group_split(
         raise SplitError(f'genre {name} has a single {what}, so it cannot be in both subsets of a split by {what}')
     n_valid = max(math.ceil(valid_size * len(table)), len(sizes)) # each genre gives one group at least
     _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify=table.to_numpy())
-    chosen, missing = spread_genres(pd.crosstab(groups, y).gt(0), table.index.isin(valid_groups), seed)
+    chosen, missing = cover_genres(pd.crosstab(groups, y).gt(0), table.index.isin(valid_groups), seed)
     if missing:
         names = ', '.join(str(label) if genres is None else genres[label] for label in missing)
         raise SplitError(f'genre {names} cannot be in both subsets of a split by {what}: too few {what}s, or all shared with other genres')
@@ -102,7 +102,7 @@ def group_split(
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
 
-def spread_genres(
+def cover_genres(
     holds: pd.DataFrame, # (groups, labels): whether a group has examples of a genre
     chosen: np.ndarray, # (groups,) whether a group is in the validation set
     seed: int = 0, # which group moves, where several could

@@ -15,7 +15,7 @@ from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
 from genre_nbs.evaluation import evaluate, Evaluation
 from genre_nbs.io.tables import subset_name
-from genre_nbs.splitting import split_examples, SplitError
+from genre_nbs.splitting import split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
 
@@ -27,7 +27,7 @@ MOST_REMEMBERED = 5000  # tracks whose checksums go into a model file, 11 bytes 
 class Split:
     "How songs were divided, so that every output can say it."
 
-    how: str = ""  # 'artist', 'track', 'own', ..., or where a validation set of its own came from
+    how: str = ""  # 'artist', 'track', 'own', ..., 'list files', or 'a validation set of its own'; no path, since it goes into model files
     train: dict = field(default_factory=dict)  # artists (None where unknown), tracks, genres and examples of the training set
     valid: dict = field(default_factory=dict)  # the same of the validation set
     notes: list = field(default_factory=list)  # what was decided for the user, one sentence each
@@ -117,7 +117,7 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
     how = Split(notes=list(examples.notes), duplicates=duplicate_table(examples))
     if valid is not None:
-        train, how.how = without_test(examples, how.notes), f"a validation set of its own, {valid}"
+        train, how.how = without_test(examples, how.notes), "a validation set of its own"
         held_out = load_collection(valid, representation, examples.genres, jobs, progress)
     else:
         train, held_out, how.how = divide(examples, split, valid_size, seed, how.notes)
@@ -145,7 +145,7 @@ def divide(examples, split, valid_size, seed, notes):
     else:
         examples = without_test(examples, notes)
     if split not in (None, "own"):
-        return *split_examples(check_two_genres(examples), split, valid_size, seed), str(split)
+        return *split_examples(check_two_genres(examples), split, valid_size, seed), split if split in SPLITS else "list files"
     return split_by_default(check_two_genres(examples), valid_size, seed, notes)
 
 
@@ -185,8 +185,8 @@ def track_checksums(examples) -> dict:
 
 
 def shown_settings(classifier) -> dict:
-    "Settings for people and tables: all but the list of checksums."
-    return {name: value for name, value in classifier.settings.items() if name != "training_tracks"}
+    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
+    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
 
 
 def learned_tracks(classifier, examples) -> list | None:

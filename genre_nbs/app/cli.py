@@ -43,7 +43,8 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the recip
 Optimizer = Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
 Device = Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")]
+SCHEDULER_HELP = "Address of a Dask scheduler, to work on a cluster; tls:// with certificates. Whoever reaches its port can run programs there."
+Scheduler = Annotated[str | None, typer.Option(help=SCHEDULER_HELP)]
 
 
 def model_file(model):
@@ -125,7 +126,7 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Folder to write to; a run that was killed is resumed there.")],
     kinds: Annotated[str, typer.Option("--as", help="summary, mel, picture, or several with commas.")] = "summary",
     jobs: Jobs = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ):
     """Features for a whole collection: in parallel, cached, resumable. The folders written serve as DATA of train.

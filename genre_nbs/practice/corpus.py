@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from genre_nbs.genres import GTZAN_GENRES
+from genre_nbs.io.cluster import run_tasks
 from genre_nbs.io.decode import AUDIO_SUFFIXES, save_audio
 from genre_nbs.io.files import atomic_path, cache_dir
 from genre_nbs.practice.artists import known_genre, make_artist, RESERVED_ARTISTS, whole_number
@@ -100,7 +101,7 @@ def write_corpus(
     out = Path(out)
     claim_folder(out, dict(rules=RULES, seconds=float(seconds), seed=int(seed), artists_per_genre=int(artists_per_genre), sr=int(sr), suffix=suffix))
     rows, plan = [], corpus_plan(songs_per_genre, artists_per_genre, genres, suffix)
-    for row in Parallel(jobs, return_as='generator')(delayed(make_song)(out, p, seconds, seed, sr) for p in plan):
+    for row in run_tasks([delayed(make_song)(out, p, seconds, seed, sr) for p in plan], jobs):
         rows.append(row)
         if each: each(row)
     tracks = pd.DataFrame(rows)

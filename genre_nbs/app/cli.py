@@ -140,6 +140,8 @@ def prepare(
     start = time.perf_counter()
     done = prepare_all(data, out, [kind.strip() for kind in kinds.split(",")], jobs, scheduler, sys.stderr.isatty())
     say_bad(done["bad"])
+    for note in done["notes"]:
+        say(f"note: {note}")
     seconds = time.perf_counter() - start
     text = f"{done['n']} songs in {seconds:.1f} s; written: {', '.join(done['folders'].values())}"
     emit({**done, "bad": bad_list(done["bad"]), "seconds": round(seconds, 3)}, as_json, text)
@@ -205,18 +207,23 @@ def train(
 
 def report_training(done, path, valid_given, as_json):
     "Say what came of a training."
+    from genre_nbs.app.pipeline import shown_settings
+
     for subset in (done.train, done.valid) if valid_given else (done.train,):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
+    for note in done.split.notes:
+        say(f"note: {note}")
     result = {
         **score_dict(done.evaluations),
         "model": str(path),
-        "settings": done.classifier.settings,
+        "split": done.split.to_dict(),
+        "settings": shown_settings(done.classifier),
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations)}\nModel: {path}")
+    emit(result, as_json, f"{score_lines(done.evaluations)}\n{done.split}\nModel: {path}")
 
 
 @app.command()
@@ -232,7 +239,7 @@ def evaluate(
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
-    from genre_nbs.app.pipeline import evaluate_classifier
+    from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
     from genre_nbs.classifier import GenreClassifier
     from genre_nbs.collections import load_collection
     from genre_nbs.io.files import check_target
@@ -243,13 +250,18 @@ def evaluate(
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
-    last = list(evaluations.values())[-1]
+    learned, last = learned_tracks(classifier, examples), list(evaluations.values())[-1]
+    if learned:
+        n = sizes(examples)["tracks"] or len(examples)
+        say(f"{len(learned)} of {n} tracks are songs that this model learned, such as {learned[0]}: its scores here are too good")
     if plot is not None:
         from genre_nbs.evaluation import save_confusion
 
         save_confusion(last, plot)
-    text = f"{score_lines(evaluations)}\n\n{last.per_genre.round(3).to_string()}"
-    emit({**score_dict(evaluations), "bad": bad_list(examples.bad)}, as_json, text)
+    tested = last.per_genre[last.per_genre["support"] > 0]
+    text = f"{score_lines(evaluations)}\ntested on {in_words(sizes(examples))}\n\n{tested.round(3).to_string()}"
+    result = {**score_dict(evaluations), "data": sizes(examples), "learned": learned, "bad": bad_list(examples.bad)}
+    emit(result, as_json, text)
 
 
 @app.command()

@@ -272,8 +272,7 @@ def mfcc_summary(
     return np.concatenate([coefficients.mean(1), coefficients.std(1)]).astype(np.float32)
 
 # %% ../nbs/03_features.ipynb #c0404df1
-# the seven of the Free Music Archive's features (Defferrard et al., 2017)
-STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max')
+STATISTICS = ('mean', 'std', 'skew', 'kurtosis', 'median', 'min', 'max') # the seven of FMA's features (Defferrard et al., 2017)
 
 
 def statistic(
@@ -281,8 +280,7 @@ def statistic(
     name: str, # one of `STATISTICS`
 ) -> np.ndarray: # (k,), float64
     "One number a row; skewness and excess kurtosis are 0 without variation. Raises `ValueError` if unknown."
-    if name not in STATISTICS:
-        raise ValueError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
+    if name not in STATISTICS: raise ValueError(f"unknown statistic {name!r}; known are {', '.join(STATISTICS)}")
     x = np.asarray(x, np.float64)
     if name not in ('skew', 'kurtosis'): return getattr(np, name)(x, axis=1)
     deviation = x - x.mean(1, keepdims=True)
@@ -298,6 +296,5 @@ def feature_statistics(
     statistics=STATISTICS, # which of `STATISTICS`
 ) -> dict: # 'family_statistic_number' -> float; numbers start at 01
     "A song in one row: statistics over time of each feature. Raises `ValueError` for an unknown statistic."
-    return {f'{family}_{name}_{i:02d}': float(value)
-            for family, x in features.items() for name in statistics
-            for i, value in enumerate(statistic(x, name), 1)}
+    each = ((f'{family}_{name}', statistic(x, name)) for family, x in features.items() for name in statistics)
+    return {f'{key}_{i:02d}': float(value) for key, values in each for i, value in enumerate(values, 1)}

@@ -16,7 +16,8 @@ GTZAN_GENRES = ('blues', 'classical', 'country', 'disco', 'hiphop', 'jazz', 'met
 
 # %% ../nbs/00_genres.ipynb #bb508279
 GENRE_SYNONYMS = {'classic': 'classical', 'rap': 'hiphop', 'heavymetal': 'metal', 'popmusic': 'pop',
-                  'rockandroll': 'rock', 'rocknroll': 'rock'}
+                  'rockandroll': 'rock', 'rocknroll': 'rock', 'rb': 'r_b', 'rnb': 'r_b', 'randb': 'r_b',
+                  'rhythmandblues': 'r_b'}
 
 
 def canonical_genre(
@@ -26,15 +27,14 @@ def canonical_genre(
     words = re.sub(r'[\W_]+', '_', str(name).casefold()).strip('_')
     if not words: raise ValueError(f'{str(name)!r} is no genre name')
     joined = words.replace('_', '')
-    known = GENRE_SYNONYMS.get(joined, joined)
-    return known if known in GTZAN_GENRES else words
+    return GENRE_SYNONYMS.get(joined, joined if joined in GTZAN_GENRES else words)
 
 
 def genre_title(
     genre: str, # a canonical genre name
 ) -> str: # as one writes it in a sentence or on an axis
     "A genre's name for people: `hiphop` becomes `Hip hop`, `rock_metal` becomes `Rock metal`."
-    return {'hiphop': 'Hip hop'}.get(genre, genre.replace('_', ' ').capitalize())
+    return {'hiphop': 'Hip hop', 'r_b': 'R&B'}.get(genre, genre.replace('_', ' ').capitalize())
 
 # %% ../nbs/00_genres.ipynb #2641f9ce
 def sort_genres(

@@ -186,7 +186,7 @@ def train(
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Train a classifier and evaluate it on songs that it has not learned from.
+    """Train a classifier and evaluate it on songs that it has not learned from. A run that was killed goes on by the same command.
 
     Example: genre-nbs train songs --recipe mlp --out model.safetensors
     """
@@ -201,8 +201,12 @@ def train(
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"artists": artists, "duplicates": duplicates}
-    done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
-    report_training(done, done.classifier.save(out), valid is not None, as_json)
+    half = out.with_name(f".{out.name}.checkpoint")  # a run that is killed goes on from there
+    settings = {"seed": seed, "jobs": jobs, "progress": sys.stderr.isatty(), "checkpoint": half}
+    done = train_on(data, find_recipe(recipe), valid, split, **settings, **changes)
+    path = done.classifier.save(out)
+    half.unlink(missing_ok=True)
+    report_training(done, path, valid is not None, as_json)
 
 
 def report_training(done, path, valid_given, as_json):
@@ -359,14 +363,16 @@ def optimizers(
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}
-    study, bad = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
+    study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
     say_bad(bad)
+    for note in division.notes:
+        say(f"note: {note}")
     try:
-        result = compare.compare(study, out)
+        result = compare.compare(study, out) | {"split": division.to_dict()}
     except KeyboardInterrupt:
         say(f"the runs that are done are kept in {study.table}; the same command goes on from there")
         raise
-    emit(result, as_json, result.pop("text"))
+    emit(result, as_json, f"{division}\n\n{result.pop('text')}")
 
 
 @app.command()

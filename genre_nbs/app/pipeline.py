@@ -15,6 +15,7 @@ from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
 from genre_nbs.evaluation import evaluate, Evaluation
 from genre_nbs.io.tables import subset_name
+from genre_nbs.io.checkpoints import CheckpointError
 from genre_nbs.splitting import split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
@@ -82,26 +83,36 @@ def mark_duplicates(tracks, jobs=1, progress=False):
     return with_duplicates(tracks, jobs, progress) if len(tracks) <= MOST_COMPARED else tracks
 
 
-def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, **changes):
+def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, checkpoint=None, **changes):
     """Read `data`, train `recipe` on it and evaluate the result on the validation set.
 
     `valid` is a collection of its own; without it a part of `data` is kept apart by `split`, which is by artist where
     the artists are known and by track otherwise. `artists` is a file that names them. With `duplicates`, copies of a
     recording are looked for, and kept in one subset of a split by track, artist or hash. How the songs were split is in
     `.split`, and checksums of the training tracks are in the settings of the classifier, for `learned_tracks`.
-    Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
+    `checkpoint` is a file that a killed run goes on from. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     representation = adapt_representation(recipe.representation, data)
     recipe = replace(recipe, representation=representation, **changes)
     make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # refuses what cannot be, before songs are read
     train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
-    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress)
+    classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
     if not history.best_epoch:
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
     marks = track_checksums(train)
     classifier.settings["split"] = how.to_dict()
     classifier.settings["training_tracks"] = sorted(set(marks.values())) if len(marks) <= MOST_REMEMBERED else None
     return Trained(classifier, history, train, valid, evaluate_classifier(classifier, valid), how.duplicates, how)
+
+
+def train_resumed(recipe, train, valid, seed, progress, checkpoint):
+    "Train; a run that was killed goes on from its checkpoint. One of another run, or a damaged one, is thrown away."
+    settings = {"seed": seed, "progress": progress, "checkpoint": checkpoint}
+    try:
+        return train_classifier(recipe, train, valid, **settings)
+    except CheckpointError:
+        Path(checkpoint).unlink()
+        return train_classifier(recipe, train, valid, **settings)
 
 
 def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False):

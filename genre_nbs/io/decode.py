@@ -10,7 +10,7 @@ import soundfile as sf
 
 from genre_nbs.io import containers
 from genre_nbs.io.files import atomic_path
-from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE, silence_stderr
+from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE
 
 WRITTEN_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what `save_audio` writes
 AUDIO_SUFFIXES = WRITTEN_SUFFIXES + ( # what a folder of songs is searched for

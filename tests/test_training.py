@@ -701,3 +701,11 @@ def test_networks_that_have_nothing_or_not_all_to_learn_are_not_stacked(change, 
 def test_each_network_of_a_stack_needs_a_seed(n, seeds):
     with pytest.raises(ValueError, match="one seed for each network is needed"):
         fit_many([stackable(i) for i in range(n)], examples(), seeds=seeds, epochs=1, device="cpu")
+
+
+@pytest.mark.parametrize("n, size, sizes", [(5, 2, [2, 3]), (3, 2, [3]), (4, 2, [2, 2]), (3, 1, [1, 1, 1]), (2, 2, [2]), (1, 2, [1]), (7, 3, [3, 4])])
+def test_a_lone_last_example_joins_the_batch_before_it(n, size, sizes):
+    x, y = torch.arange(n, dtype=torch.float32)[:, None], torch.arange(n)
+    got = list(batches(x, y, torch.arange(n), size))
+    assert [len(yb) for _, yb in got] == sizes
+    assert torch.equal(torch.cat([yb for _, yb in got]), y)

@@ -18,13 +18,28 @@ import pytest
 from genre_nbs import collections as sources
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.collections import (
-    adapt_representation, artists_for, check_gtzan, collection_root, fetch_gtzan,
-    fetch_gtzan_lists, fetch_kaggle, fma_tracks, gtzan_checksums, gtzan_track, is_feature_table,
-    load_collection, load_table, MFCC_COLUMNS, read_artists, read_collection, table_summaries)
+    MFCC_COLUMNS,
+    adapt_representation,
+    artists_for,
+    check_gtzan,
+    collection_root,
+    fetch_gtzan,
+    fetch_gtzan_lists,
+    fetch_kaggle,
+    fma_tracks,
+    gtzan_checksums,
+    gtzan_track,
+    is_feature_table,
+    load_collection,
+    load_table,
+    read_artists,
+    read_collection,
+    table_summaries,
+)
 from genre_nbs.datasets import DataError, Representation
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.downloads import ArchiveError, DownloadError
-from genre_nbs.splitting import split_examples, SplitError
+from genre_nbs.splitting import SplitError, split_examples
 
 rng = np.random.default_rng(0)
 SUMMARY = Representation("summary")
@@ -424,7 +439,7 @@ def test_the_command_line_refuses_a_hostile_archive(genre_nbs_cli, tmp_path):
     assert not list(tmp_path.rglob("evil.wav"))
 
 
-def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
+def test_the_command_line_names_duplicates(genre_nbs_cli, tmp_path):
     for genre in ("blues", "jazz", "rock"):
         for i in range(3):
             song(tmp_path / "songs" / genre / f"{i}.wav", 4)
@@ -433,7 +448,7 @@ def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
     args = ("train", tmp_path / "songs", "--recipe", "mlp", "--epochs", 1, "--out", tmp_path / "m.safetensors", "--json")
     done = genre_nbs_cli(*args)
     assert json.loads(done.stdout)["duplicates"] == [["blues/0", "rock/copy"]]
-    assert "the same recording, kept on one side: blues/0, rock/copy" in done.stderr
+    assert "duplicates, kept in one subset: blues/0, rock/copy" in done.stderr
     assert json.loads(genre_nbs_cli(*args, "--no-duplicates").stdout)["duplicates"] == []
 
 

@@ -238,7 +238,7 @@ def write_model(
         try:
             save_file(tensors, part, metadata={HEADER: json.dumps({"version": VERSION} | header)})
         except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written ({error})") from error
+            raise OSError(None, f"cannot be written ({error})", str(path)) from error
 
 
 def read_model(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ELEMENTWISE', 'MANUAL_LAYERS', 'Stack', 'check_stackable', 'has_manual_gradient', 'transpose_matrices',
            'apply_stacked', 'manual_forward', 'manual_backward', 'stacked_gradients', 'train_stack_epoch',
-           'evaluate_stack', 'fit_many', 'unstack', 'add_rows']
+           'evaluate_stack', 'fit_many', 'check_shared', 'unstack', 'add_rows']
 
 # %% ../nbs/appendix_C_many.ipynb #46b3f9ab
 import copy
@@ -98,9 +98,7 @@ class Stack(nn.Module):
         return torch.stack(run_on_streams(self.streams, logits, each, x.unbind()))
 
 
-def check_stackable(
-    models: list, # networks
-):
+def check_stackable(models: list):
     "Raises `ValueError` for networks that cannot be trained together."
     if any(str(model) != str(models[0]) for model in models):
         raise ValueError("networks with different layers cannot be stacked")
@@ -247,22 +245,16 @@ def fit_many(
 ) -> list: # a History for each network
     "Trains networks together: each as `fit` alone, to rounding, except for dropout. Raises `ValueError` as `fit` does."
     check_settings(epochs, batch_size, best_by, schedule)
-    if optimizer in OPTIMIZERS and optimizer not in ELEMENTWISE_OPTIMIZERS:
-        raise ValueError(f"{optimizer} works on whole matrices, so networks cannot share it: "
-                         f"train them one by one, or with {', '.join(ELEMENTWISE_OPTIMIZERS)}")
     device, seeds = pick_device(device), list(range(len(models)) if seeds is None else seeds)
-    if not 0 < len(models) == len(seeds):
-        raise ValueError(f"one seed for each network is needed, not {len(seeds)} for {len(models)}")
+    check_shared(optimizer, len(models), len(seeds))
     with device_context(device), freed_memory_kept():
         data, held_out = prepare_data(models[0], train, valid, device)
         stack = Stack([model.to(device) for model in models])
         step = make_optimizer(stack, optimizer, lr, optimizer_options)
-        graph = cuda_graph and device.type == "cuda"
-        backward = graphed_gradients(stacked_gradients, stack) if graph else stacked_gradients
+        backward = graphed_gradients(stacked_gradients, stack) if cuda_graph and device.type == "cuda" else stacked_gradients
         histories, best = [History() for _ in models], {name: value.clone() for name, value in stack.weights().items()}
         curve = SCHEDULES.get(schedule, lambda progress: 1.0)
-        bar = {"description": "training", "console": Console(stderr=True), "disable": not progress}
-        for epoch in progress_track(range(1, epochs + 1), **bar):
+        for epoch in progress_track(range(1, epochs + 1), "training", console=Console(stderr=True), disable=not progress):
             start = time.perf_counter()
             results = [train_stack_epoch(stack, step, *data, batch_size, len(train.genres),
                                          [epoch_seeds(seed, epoch) for seed in seeds], augment,
@@ -273,6 +265,14 @@ def fit_many(
             if all(history.diverged_at for history in histories): break
     unstack(best, models)
     return histories
+
+
+def check_shared(optimizer: str, networks: int, seeds: int):
+    "Raises `ValueError` where the networks cannot share the optimizer, or do not have a seed each."
+    if optimizer in OPTIMIZERS and optimizer not in ELEMENTWISE_OPTIMIZERS:
+        raise ValueError(f"{optimizer} works on whole matrices, so networks cannot share it: "
+                         f"train them one by one, or with {', '.join(ELEMENTWISE_OPTIMIZERS)}")
+    if not 0 < networks == seeds: raise ValueError(f"one seed for each network is needed, not {seeds} for {networks}")
 
 
 def unstack(

@@ -21,6 +21,7 @@ DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
 )
+PLOT_SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known."
 VALID_HELP = "Validation set; without it a part of DATA is held out."
 DUPLICATES_HELP = "Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split."
@@ -62,6 +63,19 @@ def check_replaced(path, mark, what):
         with open(path, "rb") as file:
             if mark not in file.read(2**16) and path.stat().st_size:
                 raise ValueError(f"{path}: exists and is no {what}, so it is not replaced; choose another name")
+
+
+def check_plot(plot, model):
+    "Raises `ValueError` or `OSError` where no picture can be written: another format, a place that cannot be written, the model itself."
+    from genre_nbs.io.files import check_target
+
+    check_target(plot)
+    if not plot.suffix:
+        raise ValueError(f"{plot}: the name of a picture needs an ending, such as .png")
+    if plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise ValueError(f"{plot}: {plot.suffix} is no format of a picture here; choose one of {', '.join(PLOT_SUFFIXES)}")
+    if plot.resolve() == model.resolve():
+        raise ValueError(f"{plot}: is the model, so no picture is written there")
 
 
 def check_split(valid, split, data=None, test=None):
@@ -258,9 +272,7 @@ def evaluate(
     from genre_nbs.io.files import check_target
 
     if plot is not None:
-        check_target(plot)
-        if plot.resolve() == model_file(model).resolve():
-            raise ValueError(f"{plot}: is the model, so no picture is written there")
+        check_plot(plot, model_file(model))
     classifier = GenreClassifier.load(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])

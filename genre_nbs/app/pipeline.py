@@ -98,6 +98,8 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
     classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
     if not history.best_epoch:
+        if checkpoint is not None:
+            Path(checkpoint).unlink(missing_ok=True)
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
     marks = track_checksums(train)
     classifier.settings["split"] = how.to_dict()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genre_nbs.app.console import bad_list, emit, printable, run, say, say_bad, score_dict, score_lines
+from genre_nbs.app.console import bad_list, emit, printable, run, say, say_bad, say_notes, score_dict, score_lines
 
 app = typer.Typer(
     name="genre-nbs",
@@ -240,8 +240,7 @@ def report_training(done, path, valid_given, as_json):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
-    for note in done.split.notes:
-        say(f"note: {note}")
+    say_notes(done.split.notes)
     result = {
         **score_dict(done.evaluations),
         "model": str(path),
@@ -269,7 +268,6 @@ def evaluate(
     from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
     from genre_nbs.classifier import GenreClassifier
     from genre_nbs.collections import load_collection
-    from genre_nbs.io.files import check_target
 
     if plot is not None:
         check_plot(plot, model_file(model))
@@ -389,8 +387,7 @@ def optimizers(
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}
     study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
     say_bad(bad)
-    for note in division.notes:
-        say(f"note: {note}")
+    say_notes(division.notes)
     try:
         result = compare.compare(study, out) | {"split": division.to_dict()}
     except KeyboardInterrupt:

@@ -43,6 +43,12 @@ def say_bad(bad):
         say(f"{len(bad)} invalid file{'s' if len(bad) > 1 else ''} skipped")
 
 
+def say_notes(notes):
+    "What was decided for the user, a line each."
+    for note in notes:
+        say(f"note: {note}")
+
+
 def bad_list(bad):
     "The skipped files for JSON."
     return bad.to_dict("records")

@@ -21,7 +21,8 @@ DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
 )
-SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known."
+SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known. For train also all: no validation set."
+ALL_LEARNED = "Learned from all songs: none is left to evaluate the model on, so there are no scores."
 VALID_HELP = "Validation set; without it a part of DATA is held out."
 DUPLICATES_HELP = "Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split."
 SEED_HELP = "Random seed: the same one gives the same result, with the same number of threads (OMP_NUM_THREADS) on the same machine."
@@ -206,13 +207,13 @@ def report_training(done, path, valid_given, as_json):
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
     result = {
-        **score_dict(done.evaluations),
+        **(score_dict(done.evaluations) if done.evaluations else {"note": ALL_LEARNED}),
         "model": str(path),
         "settings": done.classifier.settings,
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations)}\nModel: {path}")
+    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\nModel: {path}")
 
 
 @app.command()
@@ -228,14 +229,14 @@ def evaluate(
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
+    from genre_nbs.app.models import load_model
     from genre_nbs.app.pipeline import evaluate_classifier
-    from genre_nbs.classifier import GenreClassifier
     from genre_nbs.collections import load_collection
     from genre_nbs.io.files import check_target
 
     if plot is not None:
         check_target(plot)
-    classifier = GenreClassifier.load(model_file(model))
+    classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
@@ -258,9 +259,9 @@ def predict(
 
     Example: genre-nbs predict "my song.mp3" --model model.safetensors
     """
-    from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.app.models import load_model
 
-    classifier = GenreClassifier.load(model_file(model))
+    classifier = load_model(model_file(model))
     found, errors = [], []
     for song in song_files(songs):
         try:
@@ -296,10 +297,12 @@ def song_files(names):
 
 def predicted(classifier, song):
     "What the classifier says of a song, most probable genre first, as JSON holds it."
-    proba = classifier.predict_proba(song)
+    from genre_nbs.app.models import proba_and_note
+
+    proba, note = proba_and_note(classifier, song)
     order = proba.argsort()[::-1]
     named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
-    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named}
+    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named} | ({"note": note} if note else {})
 
 
 def prediction_line(song, alone):
@@ -308,7 +311,7 @@ def prediction_line(song, alone):
 
     likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
     said = f"The song genre is {genre_title(song['genre'])}" if alone else f"{song['path']}: {genre_title(song['genre'])}"
-    return printable(f"{said}  ({likely})")
+    return printable(f"{said}  ({likely})" + (f"; {song['note']}" if "note" in song else ""))
 
 
 @app.command()

@@ -26,7 +26,7 @@ class Trained:
     classifier: GenreClassifier
     history: History
     train: Examples
-    valid: Examples
+    valid: Examples | None  # None where all songs were learned from
     evaluations: dict  # 'example' and 'track' -> Evaluation on the validation set
     duplicates: pd.DataFrame  # recordings that the collection holds more than once; they were kept in one subset
 
@@ -49,17 +49,33 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
 
     `valid` is a collection of its own; without it a part of `data` is kept apart by `split`, which is by artist where
     the artists are known and by track otherwise. `artists` is a file that names them. With `duplicates`, copies of a
-    recording are looked for, and kept in one subset of a split by track, artist or hash.
+    recording are looked for, and kept in one subset of a split by track, artist or hash. The split `all` learns from all songs, for
+    all epochs: there is no validation set then, and there are no evaluations.
     Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     representation = adapt_representation(recipe.representation, data)
-    recipe = replace(recipe, representation=representation, **changes)
-    make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # refuses what cannot be, before songs are read
-    train, valid, copies = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
-    classifier, history = train_classifier(recipe, train, valid, seed=seed, progress=progress)
-    if not history.best_epoch:
+    recipe = changed_recipe(recipe, representation=representation, **changes)
+    if split == "all":
+        train, valid = check_two_genres(load_collection(data, representation, None, jobs, progress, artists)), None
+        copies = duplicate_table(train)
+    else:
+        train, valid, copies = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
+    own = getattr(recipe, "train", partial(train_classifier, recipe))  # a recipe of several parts trains itself
+    classifier, history = own(train, valid, seed=seed, progress=progress)
+    if history.diverged_at and not history.best_epoch:
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
-    return Trained(classifier, history, train, valid, evaluate_classifier(classifier, valid), copies)
+    return Trained(classifier, history, train, valid, {} if valid is None else evaluate_classifier(classifier, valid), copies)
+
+
+def changed_recipe(recipe, **changes):
+    "A recipe with some of its fields changed. Raises `ValueError` for a field that it does not have, and for an optimizer that cannot be made."
+    for name in changes:
+        if not hasattr(recipe, name):
+            raise ValueError(f"recipe {recipe.name} trains without {name.replace('_', ' ')}: leave out --{name.replace('_', '-')}")
+    recipe = replace(recipe, **changes)
+    if hasattr(recipe, "optimizer"):
+        make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # before songs are read
+    return recipe
 
 
 def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ELEMENTWISE', 'MANUAL_LAYERS', 'Stack', 'transpose_matrices', 'apply_stacked', 'manual_forward', 'manual_backward',
-           'stacked_gradients', 'train_stack_epoch', 'evaluate_stack', 'fit_many', 'add_rows']
+           'stacked_gradients', 'train_stack_epoch', 'evaluate_stack', 'fit_many', 'unstack', 'add_rows']
 
 # %% ../nbs/appendix_C_many.ipynb #46b3f9ab
 import copy
@@ -247,10 +247,18 @@ def fit_many(
             improved = add_rows(histories, epoch, results, (time.perf_counter() - start) / len(models), best_by)
             for name, value in stack.weights().items(): best[name][improved] = value[improved]
             if all(history.diverged_at for history in histories): break
-    for i, model in enumerate(models):
-        model.load_state_dict({name: value[i] for name, value in best.items()})
-        model.eval()
+    unstack(best, models)
     return histories
+
+
+def unstack(
+    weights: dict, # name -> (networks, ...) tensor
+    models: list, # as many networks; each gets its own weights, and is switched to evaluation mode
+):
+    "Hands stacked weights back to the networks."
+    for i, model in enumerate(models):
+        model.load_state_dict({name: value[i] for name, value in weights.items()})
+        model.eval()
 
 
 def add_rows(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SplitError', 'LeakError', 'random_split', 'stratified_split', 'shared_groups', 'check_leak', 'group_split',
-           'joined_groups', 'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report', 'groups_of',
-           'own_split', 'split_examples']
+           'cover_genres', 'joined_groups', 'hash_split', 'list_key', 'read_list', 'list_split', 'leak_report',
+           'groups_of', 'own_split', 'split_examples']
 
 # %% ../nbs/06_splitting.ipynb #a915c46e
 import hashlib
@@ -20,6 +20,7 @@ from sklearn.model_selection import train_test_split
 
 from .io.decode import AUDIO_SUFFIXES
 from .io.pictures import PICTURE_SUFFIXES
+from .io.tables import subset_name
 
 # %% ../nbs/06_splitting.ipynb #08fe4ad2
 class SplitError(ValueError):
@@ -85,7 +86,7 @@ def group_split(
     genres=None, # genre names in label order, for the error
     what: str = 'group', # what a group is, for the error
 ) -> tuple: # indices of the training set and of the validation set, each sorted
-    "Whole groups go to one subset, each genre giving the same fraction of its groups. Raises `SplitError` when a genre has a single group."
+    "Whole groups go to one subset, each genre giving the same fraction of its groups. Raises `SplitError` when a genre cannot be in both."
     table = pd.DataFrame({'group': groups, 'y': y}).groupby('group').y.agg(lambda labels: labels.mode()[0])
     sizes = table.value_counts()
     if sizes.min() < 2:
@@ -93,8 +94,30 @@ def group_split(
         raise SplitError(f'genre {name} has a single {what}, so it cannot be in both subsets of a split by {what}')
     n_valid = max(math.ceil(valid_size * len(table)), len(sizes)) # each genre gives one group at least
     _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify=table.to_numpy())
-    on_valid = np.isin(groups, valid_groups)
+    chosen, missing = cover_genres(pd.crosstab(groups, y).gt(0), table.index.isin(valid_groups), seed)
+    if missing:
+        names = ', '.join(str(label) if genres is None else genres[label] for label in missing)
+        raise SplitError(f'genre {names} cannot be in both subsets of a split by {what}: too few {what}s, or all shared with other genres')
+    on_valid = np.isin(groups, table.index[chosen])
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
+
+
+def cover_genres(
+    holds: pd.DataFrame, # (groups, labels): whether a group has examples of a genre
+    chosen: np.ndarray, # (groups,) whether a group is in the validation set
+    seed: int = 0, # which group moves, where several could
+) -> tuple: # chosen again, after as few moves as it takes; and the labels that are still missing from a subset
+    "Rounding can leave a small genre without a group in a subset. Then one of its groups moves there, if no other genre loses its last."
+    has, chosen, rng = holds.to_numpy(), chosen.copy(), np.random.default_rng(seed)
+    for column in range(has.shape[1]):
+        for side in (True, False):
+            if has[chosen == side, column].any(): continue
+            spare = has[chosen != side].sum(0) > 1 # genres that can do without one of the groups over there
+            can = np.flatnonzero((chosen != side) & has[:, column] & ~(has & ~spare).any(1))
+            if len(can): chosen[rng.choice(can)] = side
+    missing = [label for label, held in zip(holds.columns, has.T) if not (held[chosen].any() and held[~chosen].any())]
+    return chosen, missing
+
 
 # %% ../nbs/06_splitting.ipynb #16372d03
 def joined_groups(
@@ -194,11 +217,11 @@ def groups_of(
 
 
 def own_split(
-    split: np.ndarray, # (n,) the subset of each example: 'train' or 'training', 'valid', 'val' or 'validation', 'test'
+    split: np.ndarray, # (n,) the subset of each example: train, valid or test in any spelling, such as 'Training', 'val' or 'dev'
 ) -> tuple: # indices of the training set and of the validation set
     "The split that came with the data. Raises `SplitError` when a subset is empty."
-    names = np.char.lower(np.asarray(split, dtype=str))
-    train, valid = (np.flatnonzero(np.isin(names, side)) for side in (('train', 'training'), ('valid', 'val', 'validation')))
+    names = np.array([subset_name(name) for name in split])
+    train, valid = (np.flatnonzero(names == side) for side in ('train', 'valid'))
     if not len(train) or not len(valid): raise SplitError(f"the column split of this data names no {'training' if not len(train) else 'validation'} songs, only {', '.join(np.unique(names))}")
     return train, valid
 

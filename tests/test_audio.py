@@ -1,5 +1,7 @@
 "Files in and out: faults that no lesson needs."
 
+import base64
+import io
 import pickle
 
 import numpy as np
@@ -138,3 +140,17 @@ def test_error_travels_between_processes():
 def test_player_escapes_its_title():
     shown = audio.play(NOISE, SR, "<script>alert(1)</script>", seconds=1).data
     assert "<script>" not in shown and "&lt;script&gt;" in shown and len(shown) < 20_000
+
+
+def test_players_stand_in_a_grid():
+    shown = audio.players([NOISE, NOISE], SR, ["<b>one</b>", "two"], seconds=1, columns=3).data
+    assert shown.count("<audio") == 2 and "repeat(3,1fr)" in shown
+    assert "&lt;b&gt;one" in shown and shown.index("one") < shown.index("two")
+
+
+def test_player_keeps_both_channels():
+    stereo = np.stack([NOISE, 0 * NOISE], axis=1)
+    data = audio.play(stereo, SR, seconds=1).data.split("base64,")[1].split('"')[0]
+    y, sr = sf.read(io.BytesIO(base64.b64decode(data)), always_2d=True)
+    assert sr == SR and y.shape[1] == 2
+    assert np.abs(y[:, 1]).max() < 0.1 * np.abs(y[:, 0]).max()

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from genre_nbs.classifier import GenreClassifier, train_classifier
-from genre_nbs.datasets import DataError, Examples, load_examples, Representation
+from genre_nbs.datasets import DataError, Examples, Representation, load_examples
 from genre_nbs.io import model_files
-from genre_nbs.io.model_files import build_network, check_shapes, describe_network, filled_network, layer_shape, ModelError, TORCH_LAYERS
+from genre_nbs.io.model_files import TORCH_LAYERS, ModelError, build_network, check_shapes, describe_network, filled_network, layer_shape
 from genre_nbs.mel_cnn import MEL, MEL_BEST
 from genre_nbs.mlp import MLP
 from genre_nbs.networks import Standardize
-from genre_nbs.picture_cnn import PICTURE_BEST, picture_cnn, PICTURE_FINAL, PICTURE_FIRST
+from genre_nbs.picture_cnn import PICTURE_BEST, PICTURE_FINAL, PICTURE_FIRST, picture_cnn
 
 
 def make(network, shape=(26,)):

@@ -12,9 +12,9 @@ from torch.nn.functional import max_pool2d, relu
 
 from genre_nbs.datasets import Examples
 from genre_nbs.fast import conv as convolutions
-from genre_nbs.fast.conv import accelerated, PatchConv2d, pool_before_relu, PrePoolConv2d, scale_of, unfolded
+from genre_nbs.fast.conv import PatchConv2d, PrePoolConv2d, accelerated, pool_before_relu, scale_of, unfolded
 from genre_nbs.many import fit_many
-from genre_nbs.networks import predict_proba, Standardize
+from genre_nbs.networks import Standardize, predict_proba
 from genre_nbs.picture_cnn import bytes_to_unit, grey_cnn, picture_cnn
 from genre_nbs.training import fit
 

@@ -31,7 +31,7 @@ def close_figures():
 
 
 def predictions(n=200, k=10, seed=0, bonus=1.5):
-    "Random probabilities (n, k) that favour the truth, and labels (n,)."
+    "Random probabilities (n, k) that favour the true label, and labels (n,)."
     rng = np.random.default_rng(seed)
     y = rng.integers(k, size=n)
     return softmax(rng.normal(size=(n, k)) + bonus * np.eye(k)[y], axis=1), y
@@ -41,12 +41,12 @@ def predictions(n=200, k=10, seed=0, bonus=1.5):
 @pytest.mark.parametrize("n,k", [(3, 2), (30, 10), (500, 4), (40, 30)])
 def test_scores_agree_with_scikit_learn(seed, n, k):
     proba, y = predictions(n, k, seed)
-    guess, labels = proba.argmax(1), np.arange(k)
+    predicted, labels = proba.argmax(1), np.arange(k)
     scores = evaluate(proba, y, [f"g{i}" for i in labels])
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(y, guess, labels=labels, zero_division=0)
-    assert scores.accuracy == pytest.approx(metrics.accuracy_score(y, guess))
-    assert scores.f1_macro == pytest.approx(metrics.f1_score(y, guess, average="macro", zero_division=0))
-    assert (scores.confusion == metrics.confusion_matrix(y, guess, labels=labels)).all()
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
+    assert scores.accuracy == pytest.approx(metrics.accuracy_score(y, predicted))
+    assert scores.f1_macro == pytest.approx(metrics.f1_score(y, predicted, average="macro", zero_division=0))
+    assert (scores.confusion == metrics.confusion_matrix(y, predicted, labels=labels)).all()
     assert scores.confusion.dtype == np.int64
     assert np.allclose(scores.per_genre[["precision", "recall", "f1"]].T, (precision, recall, f1))
     assert (scores.per_genre["support"] == support).all()
@@ -79,18 +79,27 @@ def test_wilson_refuses(args):
 
 
 def test_cluster_interval_by_hand():
-    # 4 songs of 2 pieces: 2, 2, 0, 0 right. p = 1/2, excess 1, 1, -1, -1: variance 4/8^2 * 4/3, binomial 1/32, effect 8/3 > 2: 2
+    # 4 songs of 2 segments: 2, 2, 0, 0 right. p = 1/2, excess 1, 1, -1, -1: variance 4/8^2 * 4/3, binomial 1/32, effect 8/3 > 2: 2
     assert cluster_interval([1, 1, 1, 1, 0, 0, 0, 0], list("aabbccdd")) == pytest.approx(wilson_interval(2, 4, z=3.182446305284263))
     # songs that are as even as can be: the effect is not below 1
     assert cluster_interval([1, 0, 1, 0, 1, 0, 1, 0], list("aabbccdd")) == pytest.approx(wilson_interval(4, 8, z=3.182446305284263))
 
 
-def test_cluster_interval_of_single_pieces_is_wilson():
+def test_cluster_interval_takes_the_variance_between_songs_as_of_a_sample():
+    # 4 songs of 10 segments: 8, 6, 7, 3 right. p = 0.6, excess 2, 0, 1, -3: sum of squares 14.
+    # Design effect 14 * 4/3 / (40 * 0.6 * 0.4) = 1.9444, between 1 and 10; without the factor 4/3 it would be 1.4583.
+    hit = np.concatenate([np.arange(10) < right for right in (8, 6, 7, 3)])
+    effect = 14 * (4 / 3) / 9.6
+    expected = wilson_interval(24 / effect, 40 / effect, z=3.182446305284263)  # Student's t, 3 degrees of freedom, 97.5 %
+    assert cluster_interval(hit, np.repeat(list("abcd"), 10)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_cluster_interval_of_single_segments_is_wilson():
     hit = np.arange(30) % 3 == 0
     assert cluster_interval(hit, range(30)) == wilson_interval(10, 30)
 
 
-def test_cluster_interval_without_spread_counts_songs():
+def test_cluster_interval_without_variance_counts_songs():
     low, high = cluster_interval(np.ones(40), np.repeat(range(4), 10))
     assert low == pytest.approx(wilson_interval(4, 4, z=3.182446305284263)[0]) and high == 1
     low, high = cluster_interval([1, 1, 0, 1], ["one"] * 4)
@@ -101,7 +110,7 @@ def test_cluster_interval_without_spread_counts_songs():
 def test_cluster_interval_keeps_its_promise_and_wilson_does_not(songs, accuracy):
     rng, held, naive = np.random.default_rng(0), 0, 0
     for _ in range(600):
-        skill = rng.beta(accuracy, 1 - accuracy, size=songs)  # pieces of a song correlate at 0.5
+        skill = rng.beta(accuracy, 1 - accuracy, size=songs)  # segments of a song correlate at 0.5
         hit = rng.random((songs, 8)) < skill[:, None]
         low, high = cluster_interval(hit.ravel(), np.repeat(range(songs), 8))
         held += low <= accuracy <= high
@@ -149,7 +158,7 @@ def test_genres_without_examples_count_as_zero_without_warnings():
     table = scores.per_genre
     assert table["precision"].tolist() == [1, 0, 0, 0]
     assert table["recall"].tolist() == pytest.approx([2 / 3, 0, 0, 0])
-    # 'd' is neither truth nor guess: it is left out of the mean, 'b' and 'c' are not
+    # 'd' is neither true nor predicted: it is left out of the mean, 'b' and 'c' are not
     assert scores.f1_macro == pytest.approx(0.8 / 3)
     assert f1_macro(np.stack([scores.confusion, np.eye(4)])).tolist() == pytest.approx([0.8 / 3, 1])
     plot_confusion(scores, normalize=True)
@@ -209,12 +218,24 @@ def test_bad_tracks(track, message):
 
 
 def test_track_of_two_genres_and_unknown_by():
-    with pytest.raises(ValueError, match="'s' has pieces of two genres"):
+    with pytest.raises(ValueError, match="'s' has segments of two genres"):
         average_by_track(P, Y, ["s", "s", "t"])
     with pytest.raises(ValueError, match="not 'song'"):
         evaluate(P, Y, G, by="song")
     with pytest.raises(ValueError, match="not 'song'"):
         compare_models(P, P, Y, G, by="song")
+
+
+@pytest.mark.parametrize("total", [0.95, 0.985, 1.015, 1.05])
+def test_rows_must_sum_to_one_within_a_hundredth(total):
+    proba = np.array([[0.5, 0.5], [0.5, total - 0.5], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="row 1 of proba does not sum to 1"):
+        check_predictions(proba, Y)
+
+
+@pytest.mark.parametrize("total", [0.991, 1.0, 1.009])
+def test_rows_that_are_rounded_are_taken(total):
+    check_predictions(np.array([[0.5, 0.5], [0.5, total - 0.5], [1.0, 0.0]]), Y)
 
 
 def test_float16_probabilities_are_taken():
@@ -233,7 +254,7 @@ def test_bootstrap_is_seeded_and_near_wilson():
 def test_bootstrap_draws_whole_tracks():
     y = np.repeat([0, 1], 50)
     proba = np.eye(2)[np.repeat([0, 0, 1, 1], 25)]
-    proba[:25] = [0.0, 1.0]  # of 4 tracks of 25 pieces one is wrong: only multiples of 1/4 can come out
+    proba[:25] = [0.0, 1.0]  # of 4 tracks of 25 segments one is wrong: only multiples of 1/4 can come out
     low, high = bootstrap_intervals(proba, y, G, np.repeat(range(4), 25), n_resamples=500)["accuracy"]
     assert low in (0, 0.25) and high == 1
 
@@ -250,6 +271,12 @@ def test_sign_flips_agree_with_mcnemar_where_songs_are_single():
     assert sign_flip_test(difference) == pytest.approx(mcnemar_exact(1, 9), abs=1e-12)  # all 1,024 ways
     assert sign_flip_test(difference, n_flips=1000) == pytest.approx(mcnemar_exact(1, 9), abs=0.02)  # at random
     assert sign_flip_test([0, 0]) == 1
+
+
+def test_random_sign_flips_count_the_observed_signs():
+    # 40 songs, all in favour of one model: of 2^40 ways two are as extreme, and 999 random ones do not meet them
+    assert sign_flip_test(np.ones(40), n_flips=999) == 1 / 1000
+    assert sign_flip_test(np.ones(40), n_flips=99) == 1 / 100  # never 0: the observed signs are one of the ways
 
 
 def test_sign_flips_count_what_is_equal_but_for_rounding():
@@ -275,10 +302,10 @@ def test_compare_models_by_song():
     y = np.repeat(np.arange(2), 40)
     track = np.repeat(np.arange(8), 10)
     a, b = np.eye(2)[1 - y], np.eye(2)[1 - y]
-    b[:10] = b[:10, ::-1]  # one song of eight is won, with all ten of its pieces
+    b[:10] = b[:10, ::-1]  # one song of eight is won, with all ten of its segments
     result = compare_models(a, b, y, G, track)
-    assert result.test == "sign flips of tracks" and result.only_b == 10 and result.p_value == 1
-    assert compare_models(a, b, y, G).p_value < 0.01  # what it says when pieces pass for songs
+    assert result.test == "sign-flip test of tracks" and result.only_b == 10 and result.p_value == 1
+    assert compare_models(a, b, y, G).p_value < 0.01  # what it says when segments pass for songs
     by_track = compare_models(a, b, y, G, track, by="track")
     assert (by_track.n, by_track.only_b, by_track.p_value, by_track.test) == (8, 1, 1, "McNemar exact")
 
@@ -345,8 +372,8 @@ def test_worst_mistakes():
     proba = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4], [0.8, 0.2]]
     table = worst_mistakes(proba, [0, 0, 0, 1, 1], ("jazz", "rock"), list("abcde"), n=3)
     assert table["name"].tolist() == ["b", "e", "c"]  # a tie keeps its order
-    assert table["example"].tolist() == [1, 4, 2] and table["guess"].tolist() == ["rock", "jazz", "rock"]
-    assert table["confidence"].tolist() == [0.8, 0.8, 0.7] and table["truth_proba"].tolist() == [0.2, 0.2, 0.3]
+    assert table["example"].tolist() == [1, 4, 2] and table["predicted"].tolist() == ["rock", "jazz", "rock"]
+    assert table["confidence"].tolist() == [0.8, 0.8, 0.7] and table["true_proba"].tolist() == [0.2, 0.2, 0.3]
     assert len(worst_mistakes(proba, [0, 1, 1, 0, 0], ("jazz", "rock"), list("abcde"))) == 0
     with pytest.raises(ValueError, match="4 names"):
         worst_mistakes(proba, [0] * 5, ("jazz", "rock"), list("abcd"))
@@ -360,9 +387,9 @@ def test_confusion_picture_has_fixed_order_and_all_numbers():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["Blues", "Rock", "Zydeco"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["Blues", "Rock", "Zydeco"]
     assert [t.get_text() for t in ax.texts] == ["1", "", "", "", "1", "", "", "1", "1"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("guess", "truth")
-    shares = plot_confusion_pair(scores)[1]
-    assert [t.get_text() for t in shares.texts][-3:] == ["", "50", "50"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
+    fractions = plot_confusion_pair(scores)[1]
+    assert [t.get_text() for t in fractions.texts][-3:] == ["", "50", "50"]
     given = matplotlib.pyplot.figure().subplots()
     assert plot_confusion(scores, ax=given) is given
 

@@ -177,3 +177,8 @@ def test_real_songs(request):
     for path in sorted((Path(data) / "gtzan_audio").glob("*/*.00000.wav")):
         y, sr = load_audio(path, sr=None)
         assert_same(f.all_features(y, sr), reference(y, sr))
+
+
+def test_a_reference_below_the_floor_counts_as_the_floor():
+    assert f.power_to_db(np.array([1e-12, 1.0]), ref=1e-30, top_db=200.0) == pytest.approx([0.0, 100.0])  # the floor is 1e-10
+    assert f.power_to_db(np.zeros(3), ref=0.0) == pytest.approx([0.0] * 3)

@@ -14,7 +14,7 @@ from genre_nbs.many import fit_many
 from genre_nbs.mel_cnn import mask_and_eq, mel_cnn, mel_cnn_best
 from genre_nbs.networks import example_tensors, predict_proba
 from genre_nbs.picture_cnn import picture_cnn
-from genre_nbs.training import batch_gradients, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, train_epoch
+from genre_nbs.training import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS, batch_gradients, epoch_seeds, fit, make_optimizer, train_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 GENRES = ("blues", "classical", "metal")

@@ -15,8 +15,8 @@ from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import GenreClassifier, train_recipe
 from genre_nbs.datasets import Examples
 from genre_nbs.fast import conv as convolutions
-from genre_nbs.fast.conv import accelerated, PrePoolConv2d
-from genre_nbs.mel_cnn import four_genres, mask_and_eq, MEL, MEL_BEST, mel_cnn, mel_cnn_best, segment_and_track_scores, unpadded_cnn, WINDOW
+from genre_nbs.fast.conv import PrePoolConv2d, accelerated
+from genre_nbs.mel_cnn import MEL, MEL_BEST, WINDOW, four_genres, mask_and_eq, mel_cnn, mel_cnn_best, segment_and_track_scores, unpadded_cnn
 from genre_nbs.training import fit
 
 GENRES = ("blues", "classical")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genre_nbs.datasets import Examples
-from genre_nbs.fast.memory import c_library, freed_memory_kept, SETTINGS
+from genre_nbs.fast.memory import SETTINGS, c_library, freed_memory_kept
 from genre_nbs.many import fit_many
 from genre_nbs.training import fit
 

@@ -15,13 +15,31 @@ import pytest
 import torch
 from torch import nn
 
+import genre_nbs.app.compare as room
 from genre_nbs import comparison as runner
-from genre_nbs.app.compare import compare, compare as room
-from genre_nbs.classifier import init_network, Recipe
+from genre_nbs.app.compare import compare
+from genre_nbs.classifier import Recipe, init_network
 from genre_nbs.comparison import (
-    append_rows, best_lr, can_stack, Candidate, CANDIDATES, COLUMNS, final_runs, HEADER, Job,
-    lr_grid, lr_scores, lr_trials, make_jobs, Plan, read_rows, run_job, Study,
-    truncate_partial_line, untuned_runs)
+    CANDIDATES,
+    COLUMNS,
+    HEADER,
+    Candidate,
+    Job,
+    Plan,
+    Study,
+    append_rows,
+    best_lr,
+    can_stack,
+    final_runs,
+    lr_grid,
+    lr_scores,
+    lr_trials,
+    make_jobs,
+    read_rows,
+    run_job,
+    truncate_partial_line,
+    untuned_runs,
+)
 from genre_nbs.datasets import Examples
 from genre_nbs.optimizers import mean_intervals, score_table, tuned_table, untuned_table
 from genre_nbs.statistics import holm
@@ -359,7 +377,7 @@ def test_test_songs_are_judged_by_final_runs_only_and_close_the_trials(study):
     assert trials.test_accuracy.isna().all() and finals.test_accuracy.between(0.2, 1).all()
     assert tuned_table(trials, finals).test.notna().all() and "test" not in tuned_table(trials, final_runs(study, trials))
     assert len(lr_trials(opened)) == len(trials)  # reading is free
-    with pytest.raises(ValueError, match="have been opened"):
+    with pytest.raises(ValueError, match="has been used"):
         lr_trials(replace(opened, plan=replace(SMALL, trials=5)))
 
 
@@ -406,12 +424,12 @@ def test_small_differences_that_all_seeds_share_are_seen_and_those_they_do_not_a
     finals = table([(name, 0.1, seed, f1) for name, own in values.items() for seed, f1 in enumerate(own)]).assign(test_f1_macro=np.nan)
     found = tuned_table(finals, finals)
     leader = found.index[0]
-    assert found.loc[leader, "difference"] == 0 and np.isnan(found.loc[leader, "p"])
+    assert found.loc[leader, "difference"] == 0 and np.isnan(found.loc[leader, "p-value"])
     finals = finals[finals.candidate != "RAdam"]
     found = tuned_table(finals, finals)
-    assert found.loc["SGD", "difference"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p"] < 0.01
+    assert found.loc["SGD", "difference"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p-value"] < 0.01
     noisy = pd.concat([finals[finals.candidate == "Adam"], table([("RAdam", 0.1, s, v) for s, v in enumerate(values["RAdam"])]).assign(test_f1_macro=np.nan)])
-    assert tuned_table(noisy, noisy).p.max() > 0.3
+    assert tuned_table(noisy, noisy)["p-value"].max() > 0.3
 
 
 # --- everything together
@@ -488,3 +506,9 @@ def test_ctrl_c_says_how_to_go_on(clips, genre_nbs_cli, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "run_job", stop)
     done = comparison(genre_nbs_cli, clips, tmp_path)
     assert done.returncode == 130 and "goes on from there" in done.stderr and len(read_rows(tmp_path / "runs.csv")) == 4
+
+
+@pytest.mark.parametrize("default, chosen", [(0.2, 0.1), (0.9, 1.0), (5.0, 1.0), (0.01, 0.1)])
+def test_of_equally_good_learning_rates_the_one_next_to_the_default_is_taken(default, chosen):
+    tried = pd.Series({0.01: 0.4, 0.1: 0.5, 1.0: 0.5, 10.0: 0.3})
+    assert best_lr(tried, default) == chosen

@@ -16,8 +16,17 @@ from genre_nbs.datasets import Examples
 from genre_nbs.io.pictures import PictureError, save_picture
 from genre_nbs.networks import Standardize
 from genre_nbs.picture_cnn import (
-    cached_run, crop_and_mask, grad_cam, GREY, PICTURE, PICTURE_BEST, picture_cnn, PICTURE_FINAL,
-    PICTURE_FIRST, train_and_evaluate)
+    GREY,
+    PICTURE,
+    PICTURE_BEST,
+    PICTURE_FINAL,
+    PICTURE_FIRST,
+    cached_run,
+    crop_and_mask,
+    grad_cam,
+    picture_cnn,
+    train_and_evaluate,
+)
 from genre_nbs.spectrograms import fit_picture, magma, magma_to_grey, plot_area
 
 RNG = np.random.default_rng(0)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from genre_nbs.io import cluster
 from genre_nbs.io.decode import save_audio
 
 KINDS = ("summary", "mel", "picture")
-COMMAND = Path(sys.executable).with_name("genre-nbs")
+COMMAND = [sys.executable, "-c", "from genre_nbs.app.cli import main; main()"]
 
 
 def fingerprint(folder):
@@ -54,8 +55,6 @@ def test_second_run_computes_nothing(undisturbed, tones):
 
 
 def test_renamed_and_added_songs_reuse_the_cache(tones, tmp_path):
-    import shutil
-
     songs = tmp_path / "songs"
     shutil.copytree(tones, songs, ignore=shutil.ignore_patterns("manifest.csv"))
     prepare(songs, tmp_path / "out")
@@ -71,8 +70,6 @@ def test_two_processes_give_the_same_bytes(undisturbed, tones, tmp_path):
 
 
 def test_bad_files_are_listed_and_the_rest_is_done(tones, tmp_path):
-    import shutil
-
     songs = tmp_path / "songs"
     shutil.copytree(tones, songs, ignore=shutil.ignore_patterns("manifest.csv"))
     (songs / "jazz" / "bad.wav").write_text("no music")
@@ -92,6 +89,92 @@ def test_a_folder_and_a_pipe_in_a_manifest_are_put_aside(tones, tmp_path):
         assert word in reason
 
 
+def test_half_written_files_of_killed_runs_are_swept(undisturbed, tones, tmp_path):
+    prepare(tones, tmp_path, KINDS)
+    halves = ["summary/.X-0123456789ab.npy", "mel/.labels-0123456789ab.npy", "picture/jazz/.x-0123456789ab.png", ".bad-0123456789ab.csv"]
+    halves.append(f"cache/summary/{next((tmp_path / 'cache' / 'summary').iterdir()).name}/.key-0123456789ab.npy")
+    for name in halves:
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".keep-me").write_text("not ours")
+    prepare(tones, tmp_path, KINDS)
+    assert [path.name for path in tmp_path.rglob(".*")] == [".keep-me"]
+    (tmp_path / ".keep-me").unlink()
+    assert fingerprint(tmp_path) == fingerprint(undisturbed[0])
+
+
+def test_the_files_of_a_run_at_work_are_not_swept(tones, tmp_path):
+    from genre_nbs.io.leftovers import only_run
+
+    with only_run(tmp_path) as alone:
+        assert alone
+        (tmp_path / ".bad-0123456789ab.csv").write_text("of the other run")
+        prepare(tones, tmp_path)
+        assert (tmp_path / ".bad-0123456789ab.csv").exists()
+    prepare(tones, tmp_path)
+    assert not (tmp_path / ".bad-0123456789ab.csv").exists()
+
+
+FULL_DISK = """
+mkdir -p {disk} && mount -t tmpfs -o size={size} tmpfs {disk} || exit 77
+cd {disk} && PYTHONPATH="$CODE" {python} -c "from genre_nbs.app.cli import main; main()" prepare {songs} {disk}/out --as summary,mel --jobs {jobs}
+echo "exit code $?"; find {disk} -name ".*-????????????.*"
+"""
+
+
+@pytest.mark.parametrize("size, jobs", [("700k", 1), ("300k", 1), ("300k", 2)])  # full when the songs are put together; while they are read
+def test_a_full_disk_is_one_line(tones, tmp_path, size, jobs):
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    script = FULL_DISK.format(disk=tmp_path / "disk", size=size, songs=tones, jobs=jobs, python=sys.executable)
+    code = {"CODE": str(Path(cluster.__file__).parents[2])}
+    run = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, env=os.environ | code)
+    if run.returncode == 77:
+        pytest.skip("no disk can be mounted here")
+    assert run.stdout == "exit code 2\n" and "Traceback" not in run.stderr
+    lines = run.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"Error: {tmp_path}/disk/out/")  # the file
+    assert f"the disk that holds {tmp_path}/disk/out is full" in lines[0]
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_file_that_the_system_does_not_give_is_named(tones, tmp_path, monkeypatch, error):
+    from genre_nbs.app import prepare as room
+
+    def checksum(path):
+        if path.endswith("jazz1.wav"):
+            raise error
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+    monkeypatch.setattr(room, "file_sha256", checksum)
+    done = prepare(tones, tmp_path)
+    assert done["n"] == 11 and done["bad"].reason.tolist() == [f"cannot be read ({error.strerror})"]
+
+
+def test_split_and_group_and_gaps_are_kept(tones, tmp_path):
+    rows = [(tones / genre / f"{genre}{i}.wav", genre, f"{genre} {i // 2}" if i else "", ("train", "val", "Test")[i % 3], f"g{i}") for genre in ("blues", "jazz") for i in range(4)]
+    pd.DataFrame(rows, columns=["path", "genre", "artist", "split", "group"]).to_csv(tmp_path / "m.csv", index=False)
+    done = prepare(tmp_path / "m.csv", tmp_path / "out", KINDS)
+    assert done["notes"] == ["2 of 8 tracks name no artist: each counts as an artist of its own"]
+    prepared = load_arrays(tmp_path / "out" / "summary")
+    assert set(prepared.split) == {"train", "valid", "test"} and set(prepared.group) == {"g0", "g1", "g2", "g3"}
+    assert sum(name.startswith("unknown (") for name in set(prepared.artist)) == 2
+    pictures = load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))
+    assert set(pictures.split) == {"train", "valid", "test"} and len(set(pictures.artist)) == len(set(prepared.artist))
+    pd.DataFrame(rows, columns=["path", "genre", "a", "b", "c"])[["path", "genre"]].to_csv(tmp_path / "m.csv", index=False)
+    prepare(tmp_path / "m.csv", tmp_path / "out", KINDS)
+    assert load_arrays(tmp_path / "out" / "summary").artist is None  # nothing is left of the earlier run
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x"])
+def test_no_spreadsheet_takes_a_name_for_a_formula(tones, tmp_path, name):
+    rows = [(tones / genre / f"{genre}0.wav", genre, f"{name} {genre}", name) for genre in ("blues", "jazz")]
+    pd.DataFrame(rows, columns=["path", "genre", "track", "artist"]).to_csv(tmp_path / "m.csv", index=False)
+    prepare(tmp_path / "m.csv", tmp_path / "out", ("picture",))
+    table = pd.read_csv(tmp_path / "out" / "picture" / "manifest.csv", dtype=str)
+    assert table.track.tolist() == [f"'{name} blues", f"'{name} jazz"] and table.artist.tolist() == [f"'{name}"] * 2
+    assert len(load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))) == 2
+
+
 def test_refusals_leave_nothing(tones, tmp_path):
     with pytest.raises(ValueError, match="'magic'"):
         prepare(tones, tmp_path / "a", ("magic",))
@@ -101,7 +184,7 @@ def test_refusals_leave_nothing(tones, tmp_path):
         prepare(tmp_path / "bad", tmp_path / "b")
     with pytest.raises(ValueError, match="no Dask scheduler|cluster needs"):
         cluster.dask_client("tcp://127.0.0.1:9")
-    assert not (tmp_path / "a").exists() and not (tmp_path / "b" / "summary").exists()
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
 def test_track_names_cannot_leave_the_folder():
@@ -121,11 +204,12 @@ def many(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_killed_at_random_points_and_resumed(many, tmp_path):
-    "SIGKILL at ten random points: the end is byte for byte that of an undisturbed run, and nothing is computed twice."
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_at_random_points_and_resumed(many, tmp_path, jobs):
+    "SIGKILL at ten random points: the end is byte for byte that of an undisturbed run, nothing is computed twice, nothing is left behind."
     prepare(many, tmp_path / "whole", KINDS)
     chance, out, kills, done_before = random.Random(0), tmp_path / "killed", 0, set()
-    words = [COMMAND, "prepare", many, out, "--as", ",".join(KINDS), "--jobs", "2", "--json"]
+    words = [*COMMAND, "prepare", many, out, "--as", ",".join(KINDS), "--jobs", jobs, "--json"]
     for _ in range(10):
         run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         wait_for_more(out / "cache", len(done_before) + chance.randint(1, 30), run)
@@ -138,8 +222,7 @@ def test_killed_at_random_points_and_resumed(many, tmp_path):
         done_before = set(done.items())
     last = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert kills >= 5 and sum(last["computed"].values()) == 360 - len(done_before)
-    for half in out.rglob(".*"):
-        half.unlink()
+    assert not list(out.rglob(".*"))
     assert fingerprint(out) == fingerprint(tmp_path / "whole")
 
 
@@ -157,14 +240,13 @@ def test_dask_worker_killed_midway(many, tmp_path):
     prepare(many, tmp_path / "whole", KINDS)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         victim = next(iter(cluster.workers.values())).pid
-        words = [COMMAND, "prepare", many, tmp_path / "dask", "--as", ",".join(KINDS), "--scheduler", cluster.scheduler_address]
+        words = [*COMMAND, "prepare", many, tmp_path / "dask", "--as", ",".join(KINDS), "--scheduler", cluster.scheduler_address]
         run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_more(tmp_path / "dask" / "cache", 40, run)
         assert run.poll() is None, "the job ended before the worker could be killed"
         os.kill(victim, signal.SIGKILL)
         assert run.wait(timeout=120) == 0
-    for half in (tmp_path / "dask").rglob(".*"):
-        half.unlink()
+    assert not list((tmp_path / "dask").rglob(".*"))
     assert fingerprint(tmp_path / "dask") == fingerprint(tmp_path / "whole")
 
 
@@ -174,7 +256,7 @@ def test_memory_does_not_grow_with_the_number_of_songs(many, tmp_path):
     few = tmp_path / "few.csv"
     pd.DataFrame([(many / g / f"{i}.wav", g) for g in ("blues", "jazz") for i in range(10)], columns=["path", "genre"]).to_csv(few, index=False)
     code = (
-        "import resource, sys; from genre_nbs.prepare import prepare; prepare(sys.argv[1], sys.argv[2], ('summary', 'mel'));"
+        "import resource, sys; from genre_nbs.app.prepare import prepare; prepare(sys.argv[1], sys.argv[2], ('summary', 'mel'));"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peaks = [int(subprocess.check_output([sys.executable, "-c", code, data, tmp_path / name])) for name, data in (("a", few), ("b", many))]

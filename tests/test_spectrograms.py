@@ -192,3 +192,15 @@ def test_pictures_of_gtzan_are_read_exactly():
     for path in sorted((Path(data) / "gtzan_mel").glob("*/*00.png")):
         pixels = read_picture(path)
         assert pixels.shape == (128, 387) and (s.to_grey(s.from_grey(pixels)) == pixels).all()
+
+
+@pytest.mark.parametrize("distance", [3, 4])
+def test_colours_count_as_magma_up_to_a_distance_of_three(distance):
+    rng = np.random.default_rng(0)
+    near = np.clip(s.magma()[rng.integers(0, 256, 20000)].astype(int) + rng.integers(-3, 4, (20000, 3)), 0, 255).astype(np.uint8)
+    picture = near[s.nearest_colour(near[None])[1][0] == distance][:400].reshape(20, 20, 3)
+    if distance == 3:
+        assert s.strip_border(picture).shape == picture.shape
+    else:
+        with pytest.raises(ValueError, match="colours of a spectrogram"):
+            s.strip_border(picture)

@@ -1,4 +1,4 @@
-"Splits that cannot leak, doubles, and list files."
+"Splits that cannot leak, duplicates, and list files."
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def test_every_way_uses_every_example_once(how, seed):
         assert set(valid.y) == {0, 1, 2}
 
 
-def test_shares_and_seeds():
+def test_fractions_and_seeds():
     train, valid = random_split(100, 0.3, 1)
     assert (
         len(valid) == 30 and np.array_equal(valid, random_split(100, 0.3, 1)[1]) and not np.array_equal(valid, random_split(100, 0.3, 2)[1])
@@ -52,10 +52,36 @@ def test_shares_and_seeds():
     assert np.bincount(y[stratified_split(y, 0.25, 0)[1]]).tolist() == [20, 5]
 
 
-def test_a_small_share_still_takes_a_group_of_each_genre():
+def test_a_small_fraction_still_takes_a_group_of_each_genre():
     y, groups = np.repeat(np.arange(10), 2), np.array([f"artist{i}" for i in range(20)])
     train, valid = group_split(y, groups, 0.1, 0)  # two of twenty groups would not do for ten genres
     assert sorted(y[valid]) == list(range(10)) == sorted(y[train])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounding_leaves_no_genre_out(seed):
+    "Of 2, 2, 2 and 30 groups at 0.3, stratifying alone gives some genre no group in a subset."
+    sizes = [2, 2, 2, 30]
+    y = np.repeat(np.arange(4), sizes)
+    train, valid = group_split(y, np.array([f"g{i}" for i in range(36)]), 0.3, seed)
+    assert set(y[train]) == set(y[valid]) == {0, 1, 2, 3} and 9 <= len(valid) <= 13
+
+
+def test_the_number_of_groups_is_rounded_up():
+    y = np.repeat([0, 1], 5)
+    groups = np.array([f"g{i}" for i in range(10)])
+    assert [len(group_split(y, groups, size, 0)[1]) for size in (0.2, 0.21, 0.25, 0.3, 0.31)] == [2, 3, 3, 3, 4]
+
+
+def test_a_genre_whose_artists_are_all_shared_is_named():
+    y = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0])  # jazz is only ever played by artists of mostly blues
+    groups = np.array(["a", "a", "a", "a", "b", "b", "b", "b", "c", "d"])
+    for seed in range(5):
+        train, valid = group_split(y, groups, 0.3, seed, ("blues", "jazz"), "artist")
+        assert set(y[train]) == set(y[valid]) == {0, 1}
+    alone = np.where(groups == "b", "a", groups)
+    with pytest.raises(SplitError, match="genre jazz cannot be in both subsets of a split by artist"):
+        group_split(y, alone, 0.3, 0, ("blues", "jazz"), "artist")
 
 
 def test_errors_name_the_genre():
@@ -89,7 +115,7 @@ def test_unknown_songs_are_refused_with_the_reason():
         split_examples(examples, "artist")
 
 
-def test_hash_sides_never_change():
+def test_hash_subsets_never_change():
     names = np.array([f"song{i}" for i in range(500)])
     train, valid = hash_split(names)
     assert 0.24 < len(valid) / 500 < 0.36
@@ -102,6 +128,9 @@ def test_own_split():
     examples = made_up(split=np.array(["train", "valid", "test"])[np.arange(180) // 5 % 3])
     train, valid = split_examples(examples, "own")
     assert len(train) == len(valid) == 60
+    for names in (("Training", "VALIDATION", "Test"), ("train", "val", "test"), ("TRAIN", "dev", "eval"), ("train_set", "valid-set", "x")):
+        spelled = made_up(split=np.array(names)[np.arange(180) // 5 % 3])
+        assert np.array_equal(split_examples(spelled, "own")[1].track, valid.track)
     with pytest.raises(SplitError, match="brings no split"):
         split_examples(made_up(), "own")
     with pytest.raises(SplitError, match="names no validation songs"):
@@ -124,9 +153,9 @@ def test_joined_groups_follow_chains():
     assert joined_groups(list("abcd"), list("wxyw")).tolist() == ["a", "b", "c", "a"]
 
 
-def test_groups_of_replicas_stay_together():
+def test_groups_of_duplicates_stay_together():
     group = EXAMPLES.track.copy()
-    group[EXAMPLES.track == "g/song035"] = "g/song000"  # the last rock song is a double of the first blues song
+    group[EXAMPLES.track == "g/song035"] = "g/song000"  # the last rock song is a duplicate of the first blues song
     examples = made_up(group=group)
     for how in ("track", "artist", "hash"):
         for seed in range(8):
@@ -135,7 +164,7 @@ def test_groups_of_replicas_stay_together():
             if how == "artist":
                 assert not set(train.artist) & set(valid.artist)
     report = leak_report(examples, *random_split(len(examples), 0.3, 0))
-    assert report.loc["recording", "groups"] == 35 and report.loc["artist", "on both sides"] == 12
+    assert report.loc["recording", "groups"] == 35 and report.loc["artist", "shared"] == 12
     assert duplicate_table(examples).tracks.tolist() == [["g/song000", "g/song035"]]
 
 
@@ -147,12 +176,12 @@ def test_a_song_of_two_artists_stays_whole():
         assert not set(train.track) & set(valid.track) and not set(train.artist) & set(valid.artist)
 
 
-# ---- doubles
+# ---- duplicates
 
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-    "Ten songs, and doubles of three of them."
+    "Ten songs, and duplicates of three of them."
     folder = tmp_path_factory.mktemp("songs")
     for i, genre in enumerate(("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")):
         y, truth = practice_song(genre, song=i, seconds=12.0)
@@ -166,10 +195,10 @@ def songs(tmp_path_factory):
     return folder
 
 
-def test_doubles_are_found_and_nothing_else(songs):
+def test_duplicates_are_found_and_nothing_else(songs):
     tracks = read_collection(songs)
     found = find_duplicates(tracks)
-    pairs = {frozenset(pair) for pair in found[["track", "replica"]].itertuples(index=False, name=None)}
+    pairs = {frozenset(pair) for pair in found[["track", "duplicate"]].itertuples(index=False, name=None)}
     assert frozenset(["jazz/jazz", "jazz/a later"]) in pairs and frozenset(["pop/pop", "rock/c wrong genre"]) in pairs
     assert all(pair <= {"jazz/jazz", "jazz/a later", "jazz/b much later"} or pair == {"pop/pop", "rock/c wrong genre"} for pair in pairs)
     assert set(found.genres) == {"jazz", "pop and rock"} and found.similarity.between(0.75, 1).all()
@@ -178,26 +207,26 @@ def test_doubles_are_found_and_nothing_else(songs):
     assert groups == [["jazz/a later", "jazz/b much later", "jazz/jazz"], ["pop/pop", "rock/c wrong genre"]]
 
 
-def test_doubles_among_pictures(songs, tmp_path):
+def test_duplicates_among_pictures(songs, tmp_path):
     for path in [songs / genre / f"{genre}.wav" for genre in ("blues", "country", "jazz", "metal", "rock")]:
         mel = log_mel(*load_audio(path))
         save_picture(tmp_path / path.parent.name / f"{path.stem}.png", to_grey(mel))
     mel = log_mel(*load_audio(songs / "jazz" / "jazz.wav"))
     save_picture(tmp_path / "jazz" / "softer.png", to_grey(np.maximum(mel - 5, -80)))
     found = find_duplicates(read_collection(tmp_path))
-    assert found[["track", "replica"]].to_numpy().tolist() == [["jazz/jazz", "jazz/softer"]]
+    assert found[["track", "duplicate"]].to_numpy().tolist() == [["jazz/jazz", "jazz/softer"]]
 
 
 def test_files_without_a_fingerprint(songs, tmp_path):
     assert fingerprint(songs / "blues" / "broken.wav") is None and fingerprint(tmp_path / "missing.png") is None
     save_picture(tmp_path / "flat.png", np.full((128, 300), 7, np.uint8))
     flat = fingerprint(tmp_path / "flat.png")
-    assert not flat.any() and next(similarity([flat, flat]))[1][0, 1] == 0  # two blank pictures are no doubles
+    assert not flat.any() and next(similarity([flat, flat]))[1][0, 1] == 0  # two blank pictures are no duplicates
     none = find_duplicates(pd.DataFrame({"path": [str(songs / "blues" / "broken.wav")], "genre": ["blues"], "track": ["x"]}))
     assert none.empty and with_duplicates(read_collection(songs).head(1)).group.tolist() == ["blues/blues"]
 
 
-def test_the_same_loudness_makes_no_double():
+def test_the_same_loudness_makes_no_duplicate():
     gates = np.repeat(np.random.default_rng(0).uniform(0.003, 1, 40) ** 3, 22050 * 12 // 40).astype(np.float32)
     prints = []
     for genre in ("classical", "metal", "country"):
@@ -206,7 +235,7 @@ def test_the_same_loudness_makes_no_double():
     assert np.triu(next(similarity(prints))[1], k=1).max() < 0.6
 
 
-def test_likeness_by_hand():
+def test_similarity_by_hand():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(60, 16)).astype(np.float32)
     a /= np.sqrt((a**2).sum())
@@ -222,6 +251,46 @@ def test_likeness_by_hand():
         for lag in range(-49, 60)
     )
     assert alike[0, 2] == pytest.approx(best, abs=1e-4)
+
+
+def test_what_is_slower_than_two_seconds_is_taken_away():
+    "Two tones of loudness, 2 s and 8 s long: moving averages over 0.25 s, twice, and over 11 columns let through what their formulas say."
+    t = np.arange(1600)  # 80 s
+    mel = np.zeros((1600, 128))
+    for band, period in ((3, 40), (9, 160)):
+        mel[:, 8 * band : 8 * band + 8] = 10 * np.sin(2 * np.pi * t / period)[:, None]
+        mel[:, 8 * band + 8 : 8 * band + 16] = -10 * np.sin(2 * np.pi * t / period)[:, None]  # so that the mean over the bands is 0
+    fast, slow = np.sqrt((fingerprint_of(mel)[20:-20, [3, 9]].astype(float) ** 2).mean(0))
+
+    def kept(width, period):
+        return np.sin(np.pi * width / period) / (width * np.sin(np.pi / period))
+
+    expected = kept(5, 40) ** 2 * (1 - kept(11, 10)) / (kept(5, 160) ** 2 * (1 - kept(11, 40)))
+    assert fast / slow == pytest.approx(expected, rel=0.03)
+
+
+def test_songs_that_share_a_groove_are_no_duplicates(tmp_path):
+    "Drums on the same beats under other notes: the fingerprints agree beyond 0.75, the harmonics do not."
+    rng, time = np.random.default_rng(0), np.arange(12 * 22050) / 22050
+    drums = np.zeros_like(time)
+    for beat in np.cumsum(rng.uniform(0.3, 0.9, 18)):
+        drums += np.where(time > beat, np.exp(-12 * np.maximum(time - beat, 0)), 0) * rng.normal(size=len(time))
+    for name, notes in (("a", (220, 277, 330)), ("b", (247, 311, 392))):
+        chord = sum(np.sin(2 * np.pi * f * k * time) / k for f in notes for k in (1, 2, 3, 4))
+        save_audio(tmp_path / "pop" / f"{name}.wav", (0.12 * drums + 0.01 * chord).astype(np.float32), 22050)
+    tracks = read_collection(tmp_path)
+    assert next(similarity([fingerprint(path) for path in tracks.path]))[1][0, 1] > 0.75
+    assert find_duplicates(tracks).empty
+
+
+def test_a_noisy_copy_is_a_duplicate(tmp_path):
+    "Noise that is louder than the song brings the fingerprints below 0.75; the harmonics are still there."
+    y = practice_song("country", song=3, seconds=12.0)[0]
+    noise = np.random.default_rng(0).normal(size=len(y)).astype(np.float32)
+    save_audio(tmp_path / "country" / "song.wav", 0.3 * y / np.abs(y).max(), 22050)
+    save_audio(tmp_path / "pop" / "copy.wav", 0.3 * (y + 1.5 * y.std() * noise) / np.abs(y).max(), 22050)
+    found = find_duplicates(read_collection(tmp_path))
+    assert len(found) == 1 and 0.65 <= found.similarity[0] < 0.75 and found.detail[0] > 0.45
 
 
 # ---- list files
@@ -254,7 +323,7 @@ def test_lists_that_do_not_serve(tmp_path):
     with pytest.raises(SplitError, match=r"expected one file train\*.txt, found 0"):
         list_split(tracks, tmp_path)
     lists(tmp_path, train=["a"], valid=["b", "a"])
-    with pytest.raises(SplitError, match="1 tracks stand on both lists, such as a"):
+    with pytest.raises(SplitError, match="1 tracks are in both lists, such as a"):
         list_split(tracks, tmp_path)
     lists(tmp_path, valid=["c"])
     with pytest.raises(SplitError, match="name no track of this data"):
@@ -284,7 +353,7 @@ def test_the_filtered_lists_keep_real_artists_apart(real_data):
     assert 50 < len(shared) < 80
 
 
-def test_no_double_is_left_in_the_filtered_set(real_data):
+def test_no_duplicate_is_left_in_the_filtered_set(real_data):
     assert find_duplicates(read_collection(real_data / "gtzan_mel")).empty
 
 

@@ -15,14 +15,14 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from genre_nbs.classifier import init_network, Recipe, train_recipe
+from genre_nbs.classifier import Recipe, init_network, train_recipe
 from genre_nbs.datasets import Examples
 from genre_nbs.fast.batches import batches
 from genre_nbs.fast.cuda_graphs import CUDAGraphed
 from genre_nbs.fast.muon import MuonWithAdamW, newton_schulz
-from genre_nbs.many import fit_many, manual_forward, Stack, stacked_gradients
-from genre_nbs.networks import predict_logits, predict_proba, scores, Standardize, standardizer
-from genre_nbs.training import copy_weights, ELEMENTWISE_OPTIMIZERS, epoch_seeds, fit, make_optimizer, OPTIMIZERS, plot_history, SCHEDULES
+from genre_nbs.many import Stack, fit_many, manual_forward, stacked_gradients
+from genre_nbs.networks import Standardize, predict_logits, predict_proba, scores, standardizer
+from genre_nbs.training import ELEMENTWISE_OPTIMIZERS, OPTIMIZERS, SCHEDULES, copy_weights, epoch_seeds, fit, make_optimizer, plot_history
 
 GENRES = ("blues", "classical", "metal")
 
@@ -701,3 +701,11 @@ def test_networks_that_have_nothing_or_not_all_to_learn_are_not_stacked(change, 
 def test_each_network_of_a_stack_needs_a_seed(n, seeds):
     with pytest.raises(ValueError, match="one seed for each network is needed"):
         fit_many([stackable(i) for i in range(n)], examples(), seeds=seeds, epochs=1, device="cpu")
+
+
+@pytest.mark.parametrize("n, size, sizes", [(5, 2, [2, 3]), (3, 2, [3]), (4, 2, [2, 2]), (3, 1, [1, 1, 1]), (2, 2, [2]), (1, 2, [1]), (7, 3, [3, 4])])
+def test_a_lone_last_example_joins_the_batch_before_it(n, size, sizes):
+    x, y = torch.arange(n, dtype=torch.float32)[:, None], torch.arange(n)
+    got = list(batches(x, y, torch.arange(n), size))
+    assert [len(yb) for _, yb in got] == sizes
+    assert torch.equal(torch.cat([yb for _, yb in got]), y)

@@ -43,7 +43,9 @@ Epochs = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Instead 
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")]
 Optimizer = Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")]
+Device = Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")]
+SCHEDULER_HELP = "Address of a Dask scheduler, to work on a cluster; tls:// with certificates. Whoever reaches its port can run programs there."
+Scheduler = Annotated[str | None, typer.Option(help=SCHEDULER_HELP)]
 
 
 def model_file(model):
@@ -55,10 +57,12 @@ def model_file(model):
     return model
 
 
-def check_split(valid, split):
-    "Raises `ValueError` where both a validation set and a split are given."
+def check_split(valid, split, data=None, test=None):
+    "Raises `ValueError` where both a validation set and a split are given, or the test set is one of the others."
     if valid is not None and split is not None:
         raise ValueError("--valid and --split exclude each other: give one of them")
+    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
+        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
 
 
 def version(asked: bool):
@@ -123,7 +127,7 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="Folder to write to; a run that was killed is resumed there.")],
     kinds: Annotated[str, typer.Option("--as", help="summary, mel, picture, or several with commas.")] = "summary",
     jobs: Jobs = 1,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, to work on a cluster.")] = None,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ):
     """Features for a whole collection: in parallel, cached, resumable. The folders written serve as DATA of train.
@@ -137,6 +141,8 @@ def prepare(
     start = time.perf_counter()
     done = prepare_all(data, out, [kind.strip() for kind in kinds.split(",")], jobs, scheduler, sys.stderr.isatty())
     say_bad(done["bad"])
+    for note in done["notes"]:
+        say(f"note: {note}")
     seconds = time.perf_counter() - start
     text = f"{done['n']} songs in {seconds:.1f} s; written: {', '.join(done['folders'].values())}"
     emit({**done, "bad": bad_list(done["bad"]), "seconds": round(seconds, 3)}, as_json, text)
@@ -181,7 +187,7 @@ def train(
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Train a classifier and evaluate it on songs that it has not learned from.
+    """Train a classifier and evaluate it on songs that it has not learned from. A run that was killed goes on by the same command.
 
     Example: genre-nbs train songs --recipe mlp --out model.safetensors
     """
@@ -196,24 +202,33 @@ def train(
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
     changes = {name: value for name, value in changes.items() if value is not None}
     changes |= {"artists": artists, "duplicates": duplicates}
-    done = train_on(data, find_recipe(recipe), valid, split, seed=seed, jobs=jobs, progress=sys.stderr.isatty(), **changes)
-    report_training(done, done.classifier.save(out), valid is not None, as_json)
+    half = out.with_name(f".{out.name}.checkpoint")  # a run that is killed goes on from there
+    settings = {"seed": seed, "jobs": jobs, "progress": sys.stderr.isatty(), "checkpoint": half}
+    done = train_on(data, find_recipe(recipe), valid, split, **settings, **changes)
+    path = done.classifier.save(out)
+    half.unlink(missing_ok=True)
+    report_training(done, path, valid is not None, as_json)
 
 
 def report_training(done, path, valid_given, as_json):
     "Say what came of a training."
+    from genre_nbs.app.pipeline import shown_settings
+
     for subset in (done.train, done.valid) if valid_given else (done.train,):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
+    for note in done.split.notes:
+        say(f"note: {note}")
     result = {
         **(score_dict(done.evaluations) if done.evaluations else {"note": ALL_LEARNED}),
         "model": str(path),
-        "settings": done.classifier.settings,
+        "split": done.split.to_dict(),
+        "settings": shown_settings(done.classifier),
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\nModel: {path}")
+    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\n{done.split}\nModel: {path}")
 
 
 @app.command()
@@ -230,7 +245,7 @@ def evaluate(
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
     from genre_nbs.app.models import load_model
-    from genre_nbs.app.pipeline import evaluate_classifier
+    from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
     from genre_nbs.collections import load_collection
     from genre_nbs.io.files import check_target
 
@@ -240,13 +255,18 @@ def evaluate(
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
-    last = list(evaluations.values())[-1]
+    learned, last = learned_tracks(classifier, examples), list(evaluations.values())[-1]
+    if learned:
+        n = sizes(examples)["tracks"] or len(examples)
+        say(f"{len(learned)} of {n} tracks are songs that this model learned, such as {learned[0]}: its scores here are too good")
     if plot is not None:
         from genre_nbs.evaluation import save_confusion
 
         save_confusion(last, plot)
-    text = f"{score_lines(evaluations)}\n\n{last.per_genre.round(3).to_string()}"
-    emit({**score_dict(evaluations), "bad": bad_list(examples.bad)}, as_json, text)
+    tested = last.per_genre[last.per_genre["support"] > 0]
+    text = f"{score_lines(evaluations)}\ntested on {in_words(sizes(examples))}\n\n{tested.round(3).to_string()}"
+    result = {**score_dict(evaluations), "data": sizes(examples), "learned": learned, "bad": bad_list(examples.bad)}
+    emit(result, as_json, text)
 
 
 @app.command()
@@ -329,7 +349,7 @@ def optimizers(
     seed: Seed = 0,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
-    device: Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")] = "cpu",
+    device: Device = "cpu",
     as_json: Json = False,
 ):
     """Compare optimizers: with one learning rate for all, and each with its own. Each run is kept when it is done.
@@ -339,23 +359,23 @@ def optimizers(
     from genre_nbs.app.recipes import find_recipe
     from genre_nbs.io.files import check_target
 
-    check_split(valid, split)
-    if test is not None and test.resolve() in (data.resolve(), valid and valid.resolve()):
-        raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
+    check_split(valid, split, data, test)
     found = find_recipe(recipe)
     check_target(out / "runs.csv")
-    from genre_nbs.app.compare import compare
+    from genre_nbs.app import compare  # only now: what was wrong so far is said at once
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}
-    study, bad = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
+    study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
     say_bad(bad)
+    for note in division.notes:
+        say(f"note: {note}")
     try:
-        result = compare.compare(study, out)
+        result = compare.compare(study, out) | {"split": division.to_dict()}
     except KeyboardInterrupt:
         say(f"the runs that are done are kept in {study.table}; the same command goes on from there")
         raise
-    emit(result, as_json, result.pop("text"))
+    emit(result, as_json, f"{division}\n\n{result.pop('text')}")
 
 
 @app.command()

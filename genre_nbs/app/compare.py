@@ -16,20 +16,24 @@ from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_cur
 
 
 def make_study(recipe, data, table, quick=False, changes=None, valid=None, split=None, test=None, seed=0, progress=False, **where):
-    """A study of a recipe on collections; returns it with a table of the files that were skipped.
+    """A study of a recipe on collections; returns it with a table of the files that were skipped, and the `Split`.
 
     `changes` are fields of the plan, `where` are `jobs`, `scheduler` and `device`. Raises `ValueError` for a device that this
     machine does not have, and what reading the collections raises.
     """
     if where.get("scheduler") is None:
         pick_device(where.get("device"))
+    if split == "all":
+        raise ValueError("a comparison needs validation songs, and --split all leaves none")
+    if not hasattr(recipe, "optimizer_options") or hasattr(recipe, "train"):
+        raise ValueError(f"recipe {recipe.name} is not one network, so optimizers cannot be compared on it")
     representation, jobs = adapt_representation(recipe.representation, data), where.get("jobs", 1)
-    train, held_out, _ = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=progress)
+    train, held_out, division = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=progress)
     test_set = None if test is None else load_collection(test, representation, train.genres, jobs, progress)
     subsets = [train, *([held_out] if valid is not None else []), *([] if test_set is None else [test_set])]
     plan = replace(QUICK if quick else FULL, **(changes or {}))
     study = Study(recipe, train, held_out, table, test_set, plan, progress=progress, **where)
-    return study, pd.concat([subset.bad for subset in subsets], ignore_index=True)
+    return study, pd.concat([subset.bad for subset in subsets], ignore_index=True), division
 
 
 def save_picture(

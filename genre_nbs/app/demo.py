@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from genre_nbs.app.pipeline import train_on
+from genre_nbs.app.pipeline import shown_settings, train_on
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.app.report import html_report, record_result
 from genre_nbs.audio import load_audio, play
@@ -69,7 +69,7 @@ def run_recipe(name, out, seed):
     proba = done.classifier.predict_proba_examples(unknown.x)
     test = evaluate(proba, unknown.y, unknown.genres, unknown.track, by="track")
     subsets = (done.train.track, done.valid.track, unknown.track)
-    record_result(out / "results.csv", test, name, "artist", subsets, seeds=[seed], recipe=done.classifier.settings)
+    record_result(out / "results.csv", test, name, "artist", subsets, seeds=[seed], recipe=shown_settings(done.classifier))
     return {"trained": done, "model": model, "test": test, "songs": song_table(proba, unknown, out)}
 
 

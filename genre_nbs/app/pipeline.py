@@ -1,9 +1,11 @@
 "From a collection on disk to a trained and evaluated classifier: what the command line and the demo do."
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -12,11 +14,32 @@ from genre_nbs.collections import adapt_representation, load_collection
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
 from genre_nbs.evaluation import evaluate, Evaluation
-from genre_nbs.splitting import split_examples
+from genre_nbs.io.tables import subset_name
+from genre_nbs.io.checkpoints import CheckpointError
+from genre_nbs.splitting import split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
 
 MOST_COMPARED = 5000  # tracks; beyond, looking for duplicates would take minutes, and has to be asked for by with_duplicates
+MOST_REMEMBERED = 5000  # tracks whose checksums go into a model file, 11 bytes each
+
+
+@dataclass
+class Split:
+    "How songs were divided, so that every output can say it."
+
+    how: str = ""  # 'artist', 'track', 'own', ..., 'list files', or 'a validation set of its own'; no path, since it goes into model files
+    train: dict = field(default_factory=dict)  # artists (None where unknown), tracks, genres and examples of the training set
+    valid: dict = field(default_factory=dict)  # the same of the validation set
+    notes: list = field(default_factory=list)  # what was decided for the user, one sentence each
+    duplicates: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["group", "tracks"]))  # recordings that are there more than once
+
+    def to_dict(self):
+        "As JSON-able values."
+        return {"how": self.how, "train": self.train, "valid": self.valid, "notes": self.notes}
+
+    def __str__(self):
+        return f"split: {self.how}; training set {in_words(self.train)}; {'validation set ' + in_words(self.valid) if self.valid else 'no validation set'}"
 
 
 @dataclass
@@ -29,6 +52,22 @@ class Trained:
     valid: Examples | None  # None where all songs were learned from
     evaluations: dict  # 'example' and 'track' -> Evaluation on the validation set
     duplicates: pd.DataFrame  # recordings that the collection holds more than once; they were kept in one subset
+    split: Split = field(default_factory=Split)
+
+
+def sizes(examples) -> dict:
+    "How many artists, tracks, genres and examples there are; artists is None where nobody knows them, tracks where rows have no song."
+    return {
+        "artists": None if examples.artist is None else len(np.unique(examples.artist)),
+        "tracks": len(np.unique(examples.track)) if examples.songs_known else None,
+        "genres": len(np.unique(examples.y)),
+        "examples": len(examples),
+    }
+
+
+def in_words(counts) -> str:
+    "Sizes in a few words."
+    return ", ".join(f"{'unknown' if n is None else n} {name if n != 1 else name[:-1]}" for name, n in counts.items())
 
 
 def check_two_genres(examples):
@@ -44,27 +83,26 @@ def mark_duplicates(tracks, jobs=1, progress=False):
     return with_duplicates(tracks, jobs, progress) if len(tracks) <= MOST_COMPARED else tracks
 
 
-def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, **changes):
+def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, checkpoint=None, **changes):
     """Read `data`, train `recipe` on it and evaluate the result on the validation set.
 
     `valid` is a collection of its own; without it a part of `data` is kept apart by `split`, which is by artist where
     the artists are known and by track otherwise. `artists` is a file that names them. With `duplicates`, copies of a
-    recording are looked for, and kept in one subset of a split by track, artist or hash. The split `all` learns from all songs, for
-    all epochs: there is no validation set then, and there are no evaluations.
-    Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
+    recording are looked for, and kept in one subset of a split by track, artist or hash. The split `all` learns from all songs, for all
+    epochs: there is no validation set then, and there are no evaluations. How the songs were split is in
+    `.split`, and checksums of the training tracks are in the settings of the classifier, for `learned_tracks`.
+    `checkpoint` is a file that a killed run goes on from. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     representation = adapt_representation(recipe.representation, data)
     recipe = changed_recipe(recipe, representation=representation, **changes)
-    if split == "all":
-        train, valid = check_two_genres(load_collection(data, representation, None, jobs, progress, artists)), None
-        copies = duplicate_table(train)
-    else:
-        train, valid, copies = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
-    own = getattr(recipe, "train", partial(train_classifier, recipe))  # a recipe of several parts trains itself
-    classifier, history = own(train, valid, seed=seed, progress=progress)
+    train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
+    classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
     if history.diverged_at and not history.best_epoch:
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
-    return Trained(classifier, history, train, valid, {} if valid is None else evaluate_classifier(classifier, valid), copies)
+    marks = track_checksums(train)
+    classifier.settings["split"] = how.to_dict()
+    classifier.settings["training_tracks"] = sorted(set(marks.values())) if len(marks) <= MOST_REMEMBERED else None
+    return Trained(classifier, history, train, valid, {} if valid is None else evaluate_classifier(classifier, valid), how.duplicates, how)
 
 
 def changed_recipe(recipe, **changes):
@@ -78,9 +116,22 @@ def changed_recipe(recipe, **changes):
     return recipe
 
 
-def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False):
-    """Training set, validation set, and a table of duplicates, as in `train_on`.
+def train_resumed(recipe, train, valid, seed, progress, checkpoint):
+    "Train; a run that was killed goes on from its checkpoint. One of another run, or a damaged one, is thrown away."
+    if hasattr(recipe, "train"):  # a recipe of several parts trains itself, and keeps no checkpoint
+        return recipe.train(train, valid, seed=seed, progress=progress)
+    settings = {"seed": seed, "progress": progress, "checkpoint": checkpoint}
+    try:
+        return train_classifier(recipe, train, valid, **settings)
+    except CheckpointError:
+        Path(checkpoint).unlink()
+        return train_classifier(recipe, train, valid, **settings)
 
+
+def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False):
+    """Training set, validation set, and a `Split` that says how they came about, as in `train_on`.
+
+    Songs that the data themselves name as a test set are never learned from, and never validate.
     Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
@@ -88,20 +139,88 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
     grouped = valid is None and split in (None, "track", "artist", "hash")
     mark = partial(mark_duplicates, jobs=jobs, progress=progress) if duplicates and grouped else None
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
-    copies = duplicate_table(examples)
-    if valid is None:
-        return *split_examples(examples, split or default_split(examples), valid_size, seed), copies
-    return examples, load_collection(valid, representation, examples.genres, jobs, progress), copies
+    how = Split(notes=list(examples.notes), duplicates=duplicate_table(examples))
+    if valid is not None:
+        train, how.how = without_test(examples, how.notes), "a validation set of its own"
+        held_out = load_collection(valid, representation, examples.genres, jobs, progress)
+    else:
+        train, held_out, how.how = (without_test(examples, how.notes), None, "all") if split == "all" else divide(examples, split, valid_size, seed, how.notes)
+    subsets = {"training": train} | ({} if held_out is None else {"validation": held_out})
+    how.train, how.valid = sizes(train), {} if held_out is None else sizes(held_out)
+    for name, subset in subsets.items():
+        if absent := [genre for label, genre in enumerate(examples.genres) if label not in subset.y]:
+            how.notes.append(f"the {name} set has no track of {', '.join(absent)}")
+    return check_two_genres(train), held_out, how
 
 
-def default_split(examples):
-    "The collection's own, where it brings one; by artist where the artists are known and every genre has two; else by track."
-    if examples.split is not None and {"train", "valid"} <= set(examples.split):
-        return "own"
-    if examples.artist is None:
-        return "track"
-    artists = {genre: set(examples.artist[examples.y == label]) for label, genre in enumerate(examples.genres)}
-    return "artist" if all(len(names) > 1 for names in artists.values()) else "track"
+def divide(examples, split, valid_size, seed, notes):
+    "Training examples, validation examples, and the way they were split; what was decided on the way is added to `notes`."
+    subsets = named_subsets(examples)
+    if split in (None, "own") and {"train", "valid"} <= set(subsets):
+        rest = len(np.unique(examples.track[~np.isin(subsets, ["train", "valid"])]))
+        notes += [f"{rest} tracks are neither in the training nor in the validation set of the data's own split"] if rest else []
+        return *split_examples(examples, "own"), "own"
+    if split == "own" and "train" not in subsets:
+        return *split_examples(examples, "own"), "own"  # which says what is missing
+    if split is None and examples.split is not None and not len(subsets):
+        notes.append(f"the column split names no subset ({', '.join(np.unique(examples.split)[:5])}), so it is not used")
+    if split in (None, "own") and "train" in subsets:
+        notes.append("the data's own split names no validation set, so a part of its training set is held out")
+        examples = examples.take(np.flatnonzero(subsets == "train"))
+    else:
+        examples = without_test(examples, notes)
+    if split not in (None, "own"):
+        return *split_examples(check_two_genres(examples), split, valid_size, seed), split if split in SPLITS else "list files"
+    return split_by_default(check_two_genres(examples), valid_size, seed, notes)
+
+
+def named_subsets(examples) -> np.ndarray:
+    "(n,) train, valid, test or another word for each example; empty where the data bring no split that names one of the three."
+    names = np.array([] if examples.split is None else [subset_name(name) for name in examples.split])
+    return names if np.isin(names, ["train", "valid", "test"]).any() else np.array([])
+
+
+def without_test(examples, notes):
+    "The examples that the data do not name as their test set."
+    subsets = named_subsets(examples)
+    if "test" not in subsets:
+        return examples
+    notes.append(f"{len(np.unique(examples.track[subsets == 'test']))} tracks are the data's own test set: they are not learned from")
+    if (subsets == "test").all():
+        raise DataError("all songs of this data belong to its test set, by its column split; there is nothing to learn from")
+    return examples.take(np.flatnonzero(subsets != "test"))
+
+
+def split_by_default(examples, valid_size, seed, notes):
+    "By artist, where the artists are known and every genre can be in both subsets; else by track."
+    if examples.artist is not None:
+        try:
+            return *split_examples(examples, "artist", valid_size, seed), "artist"
+        except SplitError as error:
+            notes.append(f"split by track, since by artist: {error}")
+    return *split_examples(examples, "track", valid_size, seed), "track"
+
+
+def track_checksums(examples) -> dict:
+    "Track -> 8 hexadecimal digits of the SHA-256 of its examples: the same song read the same way has the same, whatever it is called."
+    order = np.argsort(examples.track, kind="stable")
+    names, starts = np.unique(examples.track[order], return_index=True)
+    parts = np.split(order, starts[1:])
+    return {str(name): sha256(np.ascontiguousarray(examples.x[rows]).tobytes()).hexdigest()[:8] for name, rows in zip(names, parts, strict=True)}
+
+
+def shown_settings(classifier) -> dict:
+    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
+    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
+
+
+def learned_tracks(classifier, examples) -> list | None:
+    "Tracks among the examples that the classifier was trained on; None where its file does not say what it learned."
+    known = classifier.settings.get("training_tracks")
+    if not isinstance(known, list):
+        return None
+    marks = set(map(str, known))
+    return [track for track, mark in track_checksums(examples).items() if mark in marks]
 
 
 def evaluate_classifier(classifier, examples, by=("example", "track")) -> dict[str, Evaluation]:

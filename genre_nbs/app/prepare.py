@@ -6,12 +6,15 @@ are done the results are put together, in the order of the collection, one song 
 `OUT/summary` and `OUT/mel` become array folders, `OUT/picture` a folder of genre folders with grey log-mel pictures.
 """
 
+import errno
 import json
 import os
 import re
 import shutil
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,11 +24,15 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from genre_nbs.audio import load_audio
-from genre_nbs.datasets import BAD_COLUMNS, DataError, read_tracks, Representation
+from genre_nbs.collections import read_collection
+from genre_nbs.datasets import BAD_COLUMNS, DataError, Representation
 from genre_nbs.io.cluster import progress_bar, run_tasks
-from genre_nbs.io.decode import AudioError
+from genre_nbs.io.decode import AudioError, known_fault
 from genre_nbs.io.files import atomic_path, check_target, sha256 as file_sha256
+from genre_nbs.io.finding import unreadable
+from genre_nbs.io.leftovers import only_run, sweep_parts
 from genre_nbs.io.pictures import save_picture
+from genre_nbs.io.workers import KILLED, run_each
 from genre_nbs.spectrograms import log_mel, to_grey
 
 VERSION = 1  # raise it when the same song and settings begin to give other numbers: older caches are then left alone
@@ -54,32 +61,44 @@ def cache_path(cache, key, kind):
 def prepare_song(path, kinds, cache):
     "Compute what is not in the cache yet for one song. Never raises on a bad file: the reason is returned."
     try:
+        if reason := unreadable(path):
+            return Done(reason=reason)
         if not Path(path).is_file():  # missing, a folder or a pipe: reading it says which, before a checksum waits on it for ever
             load_audio(path)
         key = file_sha256(path)
         missing = tuple(kind for kind in kinds if not usable(cache_path(cache, key, kind), kind))
-        if missing:
-            compute(path, [(kind, cache_path(cache, key, kind)) for kind in missing])
-        return Done(key, {kind: rows_of(cache_path(cache, key, kind), kind) for kind in kinds}, missing)
+        results = compute(path, missing) if missing else {}
     except AudioError as error:
-        return Done(reason=error.reason)
+        return Done(reason=known_fault(path, error.reason))
+    except (OSError, MemoryError) as error:  # a disk that fails in the middle of a file
+        return Done(reason=f"cannot be read ({getattr(error, 'strerror', None) or str(error) or type(error).__name__})")
+    for kind, result in results.items():  # a disk that is full here ends the run: each further song would meet it too
+        write_one(cache_path(cache, key, kind), kind, result)
+    return Done(key, {kind: rows_of(cache_path(cache, key, kind), kind) for kind in kinds}, missing)
 
 
-def compute(path, targets):
+def compute(path, kinds):
     "The kinds of one song that are wanted, from one reading. One thread: the sums then come out the same to the bit everywhere."
     with threadpool_limits(1):
         y, sr = load_audio(path, SR, min_seconds=1.0)
-        for kind, target in targets:
-            write_one(target, kind, y, sr)
+        grey = {"picture": to_grey(log_mel(y, sr))} if "picture" in kinds else {}
+        return grey | {kind: ARRAYS[kind].of_waveform(y, sr).astype(np.float32, copy=False) for kind in kinds if kind in ARRAYS}
 
 
-def write_one(target, kind, y, sr):
+def write_one(target, kind, result):
     "One result of one song, whole or not at all."
     if kind == "picture":
-        save_picture(target, to_grey(log_mel(y, sr)))
+        save_picture(target, result)
         return
-    with atomic_path(target) as part:
-        np.save(part, ARRAYS[kind].of_waveform(y, sr).astype(np.float32, copy=False))
+    save_array(target, result.shape, [result])
+
+
+def save_array(path, shape, parts, kind="<f4"):
+    "The bytes of `numpy.save`, part by part. Written and not mapped, and not by numpy: a full disk would kill the process, or have no name."
+    with atomic_path(path) as half, open(half, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+        for part in parts:
+            file.write(part.tobytes())
 
 
 def usable(path, kind):
@@ -105,28 +124,72 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise ValueError(f"cannot prepare {', '.join(map(repr, unknown)) or 'nothing'}; choose from {', '.join(KINDS)}")
-    tracks, out = read_tracks(data), Path(out).absolute()
+    tracks, out = read_collection(data, progress), Path(out).absolute()
     check_target(out / "bad.csv")
     tracks = tracks.assign(path=[os.path.abspath(path) for path in tracks.path])
-    results = run_all(tracks.path, tuple(kinds), out / "cache", jobs, scheduler, progress)
-    good = [not done.reason for done in results]
-    bad = pd.DataFrame([(p, d.reason) for p, d in zip(tracks.path, results, strict=True) if d.reason], columns=BAD_COLUMNS)
-    if not any(good):
-        raise DataError(f"none of the {len(bad)} files can be used; the first, {bad.path[0]}: {bad.reason[0]}")
-    kept, done = tracks[good], [result for result in results if not result.reason]
-    for kind in kinds:
-        gather(out, kind, kept, done)
-    with atomic_path(out / "bad.csv") as part:
-        bad.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace")
+    with swept(out):
+        results = run_all(tracks.path, tuple(kinds), out / "cache", jobs, scheduler, progress)
+        kept, done, bad = sort_out(tracks, results)
+        for kind in kinds:
+            gather(out, kind, kept, done)
+        write_csv(out / "bad.csv", bad)
     computed = Counter(kind for result in done for kind in result.computed)
-    return {"n": len(kept), "computed": dict(computed), "bad": bad, "folders": {kind: str(out / kind) for kind in kinds}}
+    notes = tracks.attrs.get("notes", [])
+    return {"n": len(kept), "computed": dict(computed), "bad": bad, "notes": notes, "folders": {kind: str(out / kind) for kind in kinds}}
+
+
+@contextmanager
+def swept(out):
+    "Hold the folder of a run, without the half-written files of killed runs. It goes again if nothing was written; a full disk is named."
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    with only_run(out) as alone:
+        if alone:
+            sweep_parts(out)
+        try:
+            yield
+            if alone:
+                sweep_parts(out)  # of workers that were killed
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            said = f"the disk that holds {out} is full ({shutil.disk_usage(out).free / 1e6:.1f} MB free); make room, and the same command goes on"
+            raise OSError(error.errno, said, error.filename) from error
+        finally:
+            if made and not any(out.iterdir()):
+                out.rmdir()
+
+
+def sort_out(tracks, results):
+    "Tracks that can be used, their results, and a table of what cannot. Raises `DataError` when no song can be used."
+    good = [not done.reason for done in results]
+    failed = [(path, done.reason) for path, done in zip(tracks.path, results, strict=True) if done.reason]
+    if not any(good):
+        raise DataError(f"none of the {len(failed)} files can be used; the first, {failed[0][0]}: {failed[0][1]}")
+    bad = pd.DataFrame(failed + tracks.attrs.get("skipped", []), columns=BAD_COLUMNS)
+    return tracks[good], [result for result in results if not result.reason], bad
 
 
 def run_all(paths, kinds, cache, jobs, scheduler, progress):
     "`prepare_song` of every path, in order, here or on a cluster."
-    tasks = [joblib.delayed(prepare_song)(path, kinds, cache) for path in paths]
-    done = run_tasks(tasks, jobs, scheduler)
-    return list(progress_bar(done, len(tasks), "Preparing") if progress else done)
+    if scheduler is None:
+        done = run_each(partial(prepare_song, kinds=kinds, cache=cache), paths, jobs, lost=lambda path: Done(reason=KILLED))
+    else:
+        done = run_tasks([joblib.delayed(prepare_song)(path, kinds, cache) for path in paths], scheduler=scheduler)
+    return list(progress_bar(done, len(paths), "Preparing") if progress else done)
+
+
+def write_csv(path, table):
+    "A table as CSV, whole or not at all, in which no spreadsheet takes a name for a formula."
+    names = table.select_dtypes(exclude="number").columns
+    with atomic_path(path) as part:
+        safe = table.assign(**{name: table[name].map(harmless) for name in names})
+        safe.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace")
+
+
+def harmless(cell):
+    "A cell that no spreadsheet takes for a formula: OWASP's advice is an apostrophe before a leading = + - @, tab or return."
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def gather(out, kind, tracks, done):
@@ -140,22 +203,15 @@ def gather(out, kind, tracks, done):
 
 
 def gather_arrays(folder, tracks, paths, counts):
-    "`X.npy` with all examples, and the label, track and artist of each beside it; one song in memory at a time."
-    first = np.load(paths[0], mmap_mode="r", allow_pickle=False)
-    with atomic_path(folder / "X.npy") as part:
-        x = np.lib.format.open_memmap(part, "w+", np.float32, (sum(counts), *first.shape[1:]))
-        place = 0
-        for path, count in zip(paths, counts, strict=True):
-            x[place : place + count] = np.load(path, allow_pickle=False)
-            place += count
-        x.flush()
-        del x
-    columns = {"labels": tracks.genre, "tracks": tracks.track}
-    if "artist" in tracks and tracks.artist.notna().all():
-        columns["artists"] = tracks.artist
+    "`X.npy` with all examples, and label, track, artist, split and group of each beside it; one song in memory at a time."
+    shape = (sum(counts), *np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1:])
+    save_array(folder / "X.npy", shape, (np.load(path, allow_pickle=False) for path in paths))
+    columns = {"labels": tracks.genre, "tracks": tracks.track} | {f"{name}s": tracks[name] for name in ("artist", "split", "group") if name in tracks}
     for name, values in columns.items():
-        with atomic_path(folder / f"{name}.npy") as part:
-            np.save(part, np.repeat(values.to_numpy(dtype=str), counts))
+        repeated = np.repeat(values.to_numpy(dtype=str), counts)
+        save_array(folder / f"{name}.npy", repeated.shape, [repeated], repeated.dtype.str)
+    for name in {"artists", "splits", "groups"} - set(columns):  # of an earlier run that knew them
+        (folder / f"{name}.npy").unlink(missing_ok=True)
 
 
 def gather_pictures(folder, tracks, paths):
@@ -167,9 +223,8 @@ def gather_pictures(folder, tracks, paths):
                 os.link(source, part)
             except OSError:  # another disk, or one without links
                 shutil.copyfile(source, part)
-    columns = [name for name in ("genre", "track", "artist", "split") if name in tracks]
-    with atomic_path(folder / "manifest.csv") as part:
-        tracks[columns].assign(path=names)[["path", *columns]].to_csv(part, index=False, lineterminator="\n", errors="backslashreplace")
+    columns = [name for name in ("genre", "track", "artist", "split", "group") if name in tracks]
+    write_csv(folder / "manifest.csv", tracks[columns].assign(path=names)[["path", *columns]])
 
 
 def picture_names(tracks):

@@ -8,13 +8,16 @@ import numpy as np
 def check_signal(
     y: np.ndarray, # waveform, (samples,), floating point
 ) -> np.ndarray: # the same, float32
-    "The waveform as float32. Raises `ValueError` when it is not one channel, empty, not floating point or not finite."
+    "The waveform as float32. Raises `ValueError` unless it is mono, not empty, floating point and finite."
     y = np.asarray(y)
-    if y.ndim != 1: raise ValueError(f'expected a mono waveform (samples,), got the shape {y.shape}; mix channels down first')
+    if y.ndim != 1:
+        what = f'got the shape {y.shape}; mix channels down first'
+        raise ValueError(f'expected a mono waveform (samples,), {what}')
     if not y.size: raise ValueError('expected a waveform, got no samples')
     if y.dtype.kind != 'f': raise ValueError(f'expected floating point samples in [-1, 1], got {y.dtype}')
-    if not np.isfinite(y).all(): raise ValueError('the waveform holds samples that are not finite')
-    return np.ascontiguousarray(y, dtype=np.float32)
+    with np.errstate(over='ignore'): y = np.ascontiguousarray(y, dtype=np.float32) # what is finite in 64 bits may not be so in 32
+    if not np.isfinite(y).all(): raise ValueError('the waveform holds samples that are not finite (in 32 bits)')
+    return y
 
 
 def divisor(
@@ -29,8 +32,9 @@ def in_blocks(
     *arrays, # (frames, ...) each
     size: int = 128, # frames in a block
 ) -> np.ndarray: # (frames, ...)
-    "Apply a function to a few frames at a time, so that what it needs in between stays small, however long the song."
-    return np.concatenate([function(*[x[i:i + size] for x in arrays]) for i in range(0, len(arrays[0]), size)])
+    "Apply a function to a few frames at a time, so that its intermediate arrays stay small."
+    starts = range(0, len(arrays[0]), size)
+    return np.concatenate([function(*[x[i:i + size] for x in arrays]) for i in starts])
 
 
 @lru_cache(maxsize=16)
@@ -39,16 +43,18 @@ def contrast_bands(
     n_fft: int, # samples in one frame
     n_bands: int, # octaves above `fmin`
     fmin: float, # top of the lowest band, in Hz
-    quantile: float, # share of a band's bins that counts as peak, and as valley
+    quantile: float, # fraction of a band's bins that counts as peak, and as valley
 ) -> list: # (bins, count) of each band
-    "Bins of each octave, and how many of them are its peaks and its valleys (as `librosa.feature.spectral_contrast`)."
+    "Bins of each octave, and how many are peaks and valleys (as `librosa.feature.spectral_contrast`)."
     freq, edges = np.fft.rfftfreq(n_fft, 1 / sr), np.r_[0, fmin * 2. ** np.arange(n_bands + 1)]
-    if edges[-2] >= sr / 2: raise ValueError(f'{n_bands} octaves above {fmin:g} Hz do not fit below {sr / 2:g} Hz')
+    if edges[-2] >= sr / 2:
+        raise ValueError(f'{n_bands} octaves above {fmin:g} Hz do not fit below {sr / 2:g} Hz')
     bands = []
     for k in range(n_bands + 1):
         inside = np.flatnonzero((freq >= edges[k]) & (freq <= edges[k + 1]))
         start, stop = inside[0] - (k > 0), len(freq) if k == n_bands else inside[-1] + 1
-        bands.append((slice(start, stop if k == n_bands else stop - 1), max(1, int(np.rint(quantile * (stop - start))))))
+        count = max(1, int(np.rint(quantile * (stop - start))))
+        bands.append((slice(start, stop if k == n_bands else stop - 1), count))
     return bands
 
 
@@ -56,9 +62,9 @@ def spectral_peaks(
     a, # the song, a `features.Analysis`
     fmin: float = 150., # lowest frequency, in Hz
     fmax: float = 4000., # highest frequency, in Hz
-    threshold: float = 0.1, # a peak has more than this share of its frame's largest power
+    threshold: float = 0.1, # a peak has more than this fraction of its frame's largest power
 ) -> tuple: # frequencies in Hz and powers of all peaks, (peaks,) each, float32
-    "Peaks of the power spectra, each placed by the parabola through it and its neighbours (as `librosa.piptrack`)."
+    "Peaks of the power spectra, placed by a parabola through three bins (as `librosa.piptrack`)."
     low, high = np.maximum(1, np.searchsorted(a.freq, [fmin, min(fmax, a.sr / 2)]))
     P = np.square(a.S[:, low - 1:high + 1])
     S, below, above = P[:, 1:-1], P[:, :-2], P[:, 2:]
@@ -90,7 +96,7 @@ def chroma_filters(
     n_fft: int = 2048, # samples in one frame
     tuning: float = 0., # fraction of a semitone above A = 440 Hz
 ) -> np.ndarray: # (12, 1 + n_fft // 2), float32; first row is C
-    "Which of the twelve pitch classes each frequency belongs to (as `librosa.filters.chroma`; D. Ellis, 2007)."
+    "Weight of each frequency in each pitch class (as `librosa.filters.chroma`; D. Ellis, 2007)."
     frequencies = np.arange(1, 2 + n_fft // 2) * sr / n_fft
     semitones = 12 * np.log2(frequencies / (440 * 2 ** (tuning / 12) / 16))
     semitones = np.concatenate([[semitones[0] - 18], semitones])
@@ -121,7 +127,7 @@ def mel_frequencies(
     n: int, # how many
     fmax: float, # the highest, in Hz
 ) -> np.ndarray: # (n,), in Hz
-    "Frequencies from 0 to `fmax`, evenly spaced in Slaney's mel: linear up to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."
+    "From 0 to `fmax`, evenly spaced in mel: linear to 1 kHz, then logarithmic (Slaney, 1998)."
     step, knee, log_step = 200 / 3, 15, np.log(6.4) / 27
     mel_max = fmax / step if fmax < 1000 else knee + np.log(fmax / 1000) / log_step
     mels = np.linspace(0, mel_max, n)

@@ -17,6 +17,10 @@ HEADER = "genre_nbs_checkpoint"
 DEVICE_OPTIONS = ("fused", "capturable")  # options of an optimizer that fit one device, and perhaps not another
 
 
+class CheckpointError(ValueError):
+    "A file that is no checkpoint of this run: damaged, or of another one."
+
+
 def save_checkpoint(
     path: str | Path,  # file to write, replaced atomically
     run,  # a `training.Run`: model, optimizer, settings, history and best weights
@@ -35,24 +39,24 @@ def save_checkpoint(
 def read_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
 ) -> tuple:  # (dict of settings and history, dict of tensors)
-    "The content of a checkpoint. Raises `ValueError` when it cannot be read."
+    "The content of a checkpoint. Raises `CheckpointError` when it cannot be read."
     try:
         with safe_open(path, framework="pt") as f:
             return json.loads(f.metadata()[HEADER]), {key: f.get_tensor(key) for key in f.keys()}
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no checkpoint, or is damaged ({error}): delete it to start anew") from error
+        raise CheckpointError(f"{path} is no checkpoint, or is damaged ({error}): delete it to start anew") from error
 
 
 def load_checkpoint(
     path: str | Path,  # written by `save_checkpoint`
     run,  # a `training.Run`: its model, optimizer, history and best weights are restored, in place
 ):
-    "Restore a run. Raises `ValueError` when the file is damaged or belongs to a run with other settings."
+    "Restore a run. Raises `CheckpointError` when the file is damaged or belongs to a run with other settings."
     about, tensors = read_checkpoint(path)
     then, now = about["settings"], run.settings
     other = [f"{k}: {then.get(k)!r} there, {now[k]!r} here" for k in now if then.get(k) != now[k]]
     if other:
-        raise ValueError(f"{path} is the checkpoint of another run ({'; '.join(other)}): name another file or delete it")
+        raise CheckpointError(f"{path} is the checkpoint of another run ({'; '.join(other)}): name another file or delete it")
     run.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     restore_optimizer(run.optimizer, about["groups"], about["plain"] | tensors)
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
+from genre_nbs.io import containers
 from genre_nbs.io.files import atomic_path
+from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE, silence_stderr
 
-AUDIO_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what a folder of songs is searched for
+WRITTEN_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what `save_audio` writes
+AUDIO_SUFFIXES = WRITTEN_SUFFIXES + ( # what a folder of songs is searched for
+    '.m4a', '.mp4', '.aac', '.opus', '.oga', '.webm', '.weba', '.wma', '.aiff', '.aif', '.aifc', '.alac', '.m4b', '.mka', '.mp2', '.snd', '.w64', '.caf')
 
 
 class AudioError(ValueError):
@@ -24,8 +28,25 @@ class AudioError(ValueError):
 
 
 LOUDEST = 1e10 # beyond any scale in use, and squares of it fit into float32
-LOWEST_RATE = 1000 # Hz; less is no sound, and a second of it would become a minute of samples
-MOST_SAMPLES = 2**29 # of all channels, 2 GiB once decoded: about 1 h 40 min of stereo at 44,100 Hz
+MOST_SAMPLES = 2**28 # of one channel, 1 GiB, read at once: 3 h 22 min at 22,050 Hz
+MOST_SECONDS = 6 * 3600 # read in blocks
+SILENT = 'is silent'
+ENOUGH = 0.95 # with less than this share of what it promises, a file is cut off
+
+
+def fault_of(
+    n: int, # samples
+    sr: int, # sample rate in Hz
+    low: float, # the smallest of them, NaN when one is
+    high: float, # the largest
+    min_seconds: float = 0., # shortest duration allowed, in seconds
+) -> str: # the reason, '' when there is none
+    "Why samples are no waveform that one can work with."
+    if not n: return 'holds no samples'
+    if n < min_seconds * sr: return f'lasts {n / sr:.2f} s, shorter than the {min_seconds:g} s needed'
+    if not (np.isfinite(low) and np.isfinite(high)): return 'holds samples that are not finite'
+    if max(-low, high) > LOUDEST: return f'holds samples of {max(-low, high):.0e}, where sound lies between -1 and 1'
+    return SILENT if high - low < SILENCE else ''
 
 
 def check_waveform(
@@ -35,12 +56,8 @@ def check_waveform(
     min_seconds: float = 0., # shortest duration allowed, in seconds
 ) -> np.ndarray: # `y` itself
     "The waveform, if one can work with it. Raises `AudioError` when it is empty, too short, not finite or silent."
-    if not len(y): raise AudioError(path, 'holds no samples')
-    if len(y) < min_seconds * sr: raise AudioError(path, f'lasts {len(y) / sr:.2f} s, shorter than the {min_seconds:g} s needed')
-    low, high = y.min(), y.max() # NaN when a sample is
-    if not (np.isfinite(low) and np.isfinite(high)): raise AudioError(path, 'holds samples that are not finite')
-    if max(-low, high) > LOUDEST: raise AudioError(path, f'holds samples of {max(-low, high):.0e}, where sound lies between -1 and 1')
-    if high - low < 2e-5: raise AudioError(path, 'is silent')
+    low, high = (y.min(), y.max()) if len(y) else (0., 0.)
+    if fault := fault_of(len(y), sr, low, high, min_seconds): raise AudioError(path, fault)
     return y
 
 
@@ -65,87 +82,144 @@ def known_fault(
 def truncated_bytes(
     path, # a song file
 ) -> int: # bytes that the header promises beyond the end of the file
-    "How much of a wav or au file was cut off; 0 for other formats, and where the header leaves the length open."
-    with open(path, 'rb') as f: head = f.read(16)
-    if head[:4] == b'RIFF': promised = int.from_bytes(head[4:8], 'little') + 8
-    elif head[:4] == b'.snd': promised = int.from_bytes(head[4:8], 'big') + int.from_bytes(head[8:12], 'big')
-    else: return 0
-    missing = promised - Path(path).stat().st_size
-    return missing if 1 < missing and promised < 2**32 - 64 else 0
-
-
-def is_truncated(
-    path, # a song file
-) -> bool: # True where the end is missing; False for formats that do not mark it
-    "Whether an ogg file lacks its last page, which carries the flag for the end of the stream (RFC 3533)."
-    with open(path, 'rb') as f:
-        if f.read(4) != b'OggS': return False
-        f.seek(max(0, Path(path).stat().st_size - 65536)) # a page is at most 65,307 bytes long
-        tail = f.read()
-    page = tail.rfind(b'OggS')
-    if page < 0 or len(tail) < page + 27 or not tail[page + 5] & 4: return True
-    body = page + 27 + tail[page + 26]
-    return len(tail) < body + sum(tail[page + 27:body])
+    "How much of a wav, aiff or au file was cut off; 0 for other formats, and where the header leaves the length open."
+    with open(path, 'rb') as file: return containers.missing_bytes(file, Path(path).stat().st_size)
 
 
 def decode_error_reason(
     path, # a file that could not be decoded
     error, # what the decoder said
 ) -> str: # a reason in plain words
-    "Why a file could not be read: missing, a folder, empty, or what the decoder says of it."
+    "Why a file could not be read: missing, a folder, empty, not allowed, or what the decoder says of it."
     path = Path(path)
+    if '\0' in str(path): return 'no such file (there is a NUL in its name)'
+    if isinstance(error, Refused): return str(error)
     if path.is_dir(): return 'is a folder, not a song'
+    if isinstance(error, OSError) and error.errno and 0 < error.errno < 1000 and error.errno != 2: return f'cannot be read ({os.strerror(error.errno)})'
     if not path.exists(): return 'no such file'
     if not path.stat().st_size: return 'is empty (0 bytes)'
-    said = getattr(error, 'error_string', str(error)).strip(' .')
-    if 'regular file' in said: said = 'Format not recognised' # what the mp3 decoder says of anything that is no mp3
+    said = getattr(error, 'error_string', getattr(error, 'strerror', None) or str(error)).strip(' .')
+    if 'regular file' in said or 'Unrecognised' in said: said = 'Format not recognised' # what the mp3 decoder says of anything that is no mp3
+    said = ' '.join(said.split())[:200]
     return f'cannot be decoded as audio ({said})' if said else 'cannot be decoded as audio'
 
 
 @contextmanager
-def silence_stderr(
-    quiet: bool = True, # whether to do anything at all
+def opened(
+    path, # a song file
 ):
-    "Hold back what C libraries print: the mp3 decoder comments on every flaw, which we report ourselves."
-    if not quiet:
-        yield
-        return
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    "The song, open. Whatever goes wrong with it, here or while it is read, becomes an `AudioError`."
     try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        plain = Path(path)
+        if plain.exists() and not plain.is_file() and not plain.is_dir(): raise Refused('is a device or a pipe, not a song')
+        with open_song(path) as song: yield song
+    except (AudioError, AttributeError, ImportError, NameError): raise # the last three are faults of ours
+    except Exception as error: # decoders of other people meet bytes of other people: they raise all kinds
+        raise AudioError(path, decode_error_reason(path, error)) from error
+
+
+def checked(
+    blocks, # pairs of a sample rate and samples (n, channels)
+    expected: float | None, # in seconds; None: not known
+    longest: float, # in seconds
+):
+    "The blocks as they are. Raises `Refused` when they are more than allowed or fewer than the file promised."
+    seconds = 0.
+    for sr, x in blocks:
+        seconds += len(x) / sr
+        if seconds > longest: raise Refused(f'lasts more than {longest / 3600:.1f} h, too long to be read')
+        yield sr, x
+    if expected and seconds < ENOUGH * expected - 0.001: raise Refused(f'is cut off: {seconds:.1f} of {expected:.1f} s are there')
+
+
+def audible(
+    blocks, # pairs of a sample rate and samples (n,)
+):
+    "The blocks as they are. Raises `Refused` where they hold no sound: before resampling, which makes waves of what does not move."
+    n, low, high = 0, np.inf, -np.inf
+    for sr, y in blocks:
+        n, low, high = n + len(y), np.minimum(low, y.min()), np.maximum(high, y.max())
+        if (fault := fault_of(n, sr, low, high)) and fault != SILENT: raise Refused(fault)
+        yield sr, y
+    if not n or high - low < SILENCE: raise Refused(fault_of(n, 1, low, high))
+
+
+def waveform(
+    song, # an open song
+    offset: float, # where to start, in seconds
+    duration: float | None, # how much to read, in seconds; None reads to the end
+    sr: int, # sample rate wanted, in Hz
+    most_samples: float = np.inf, # how many are allowed
+):
+    "The song in mono blocks at one sample rate. Raises `Refused` before anything is decoded where the file says that it lasts too long."
+    keep, expected = np.inf if duration is None else duration, None
+    longest = min(MOST_SECONDS, most_samples / sr)
+    if song.frames is not None:
+        expected = min(max(song.frames / song.sr - offset, 0), keep)
+        if expected > longest: raise Refused(f'lasts {expected / 3600:.1f} h, too long to be read (at most {longest / 3600:.1f} h)')
+    skip = round(offset * song.sr)
+    if skip and song.seekable: song.seek(skip)
+    blocks = cropped(song.blocks(), 0. if song.seekable else offset, keep)
+    return resampled(audible(mono(checked(blocks, expected, longest))), sr)
+
+
+def check_times(
+    offset: float, # in seconds
+    duration: float | None, # in seconds
+):
+    "Raises `ValueError` for a negative or endless time."
+    if not 0 <= offset < np.inf or duration is not None and not 0 <= duration < np.inf:
+        raise ValueError(f'offset and duration must be finite and not negative, got {offset} and {duration}')
 
 
 def read_samples(
-    path, # a song file that libsndfile reads: wav, au, flac, ogg, mp3, ...
+    path, # a song file of any kind that libsndfile or FFmpeg reads
     offset: float = 0., # where to start, in seconds
     duration: float | None = None, # how much to read, in seconds; None reads to the end
-) -> tuple: # waveform (samples,) float32, mono; and its own sample rate in Hz
-    "Decode a file and mix it down to mono. Raises `AudioError` when it cannot be read or was cut off."
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir(): raise AudioError(path, 'is a device or a pipe, not a song')
-    name = path if os.name == 'nt' else os.fsencode(path) # bytes: names of files need not be UTF-8
-    try:
-        with silence_stderr(path.suffix.lower() == '.mp3'), sf.SoundFile(name) as song:
-            if song.format == 'RAW': raise AudioError(path, 'cannot be decoded as audio (no header)')
-            if song.samplerate < LOWEST_RATE: raise AudioError(path, f'has a sample rate of {song.samplerate} Hz, too low for sound')
-            sr, start = song.samplerate, round(offset * song.samplerate)
-            wanted = max(song.frames - start, 0)
-            if min(wanted, wanted if duration is None else round(duration * sr)) * song.channels > MOST_SAMPLES:
-                raise AudioError(path, f'lasts {wanted / sr / 3600:.1f} h, too long to be read at once')
-            if start: song.seek(min(start, song.frames))
-            y = song.read(-1 if duration is None else round(duration * sr), dtype='float32', always_2d=True)
-    except AudioError: raise
-    except (OSError, RuntimeError) as error:
-        raise AudioError(path, decode_error_reason(path, error)) from error
-    if missing := truncated_bytes(path): raise AudioError(path, f'is cut off: {missing} bytes are missing at its end')
-    if is_truncated(path): raise AudioError(path, 'is cut off: its last page is missing')
-    if duration is None and len(y) < 0.9 * wanted: raise AudioError(path, f'is cut off: {len(y) / sr:.1f} of {wanted / sr:.1f} s are there')
-    return y.mean(1) if y.shape[1] > 1 else y[:, 0], sr
+    sr: int | None = None, # sample rate wanted, in Hz; None keeps the file's own
+) -> tuple: # waveform (samples,) float32, mono; and its sample rate in Hz
+    """Decode a file, mix it down to mono, and resample it on the way: only the result is held in memory.
+
+    Where channels cancel each other (inverted stereo), the louder one is taken instead of the mix.
+    Raises `AudioError` when it cannot be read, was cut off, lasts too long, is silent, or holds no samples or none that are finite.
+    """
+    check_times(offset, duration)
+    with opened(path) as song:
+        sr = sr or song.sr
+        known = 0 if song.frames is None else max(song.frames / song.sr - offset, 0)
+        y, n = np.empty(min(int((known if duration is None else min(known, duration)) * sr) + 64, MOST_SAMPLES), np.float32), 0
+        for block in waveform(song, offset, duration, sr, MOST_SAMPLES):
+            if n + len(block) > len(y): y = np.concatenate([y, np.empty(max(len(y) // 2, len(block)), np.float32)])
+            y[n:n + len(block)] = block
+            n += len(block)
+        return (y[:n] if 2 * n > len(y) else y[:n].copy()), sr
+
+
+def read_blocks(
+    path, # a song file of any kind and length
+    sr: int | None = 22050, # sample rate wanted, in Hz; None keeps the file's own
+    seconds: float = 30., # length of a block
+    offset: float = 0., # where to start, in seconds
+    duration: float | None = None, # how much to read, in seconds; None reads to the end
+): # yields blocks (samples,), float32, mono, each `round(seconds * sr)` long but the last
+    """A song in blocks, in flat memory however long it is; together they are the samples that `read_samples` gives.
+
+    Raises `AudioError` as `read_samples` does: at once where the file says it, else when the fault is met (that a song is silent
+    or cut off is known at its end).
+    """
+    check_times(offset, duration)
+    kept, n = [], 0
+    with opened(path) as song:
+        sr = sr or song.sr
+        size = max(1, round(seconds * sr))
+        for block in waveform(song, offset, duration, sr):
+            kept.append(block)
+            n += len(block)
+            if n < size: continue
+            whole = np.concatenate(kept)
+            for start in range(0, n - size + 1, size): yield whole[start:start + size]
+            kept, n = [whole[n - n % size:]], n % size
+        if n: yield np.concatenate(kept)
 
 
 def ogg_crc(
@@ -189,7 +263,7 @@ def save_audio(
 ) -> Path: # the path written
     "Write a waveform, whole or not at all, the same samples always as the same bytes. Raises `ValueError` for another ending."
     path = Path(path)
-    if path.suffix.lower() not in AUDIO_SUFFIXES: raise ValueError(f"{path.name}: cannot write {path.suffix or 'a file without ending'}; use one of {', '.join(AUDIO_SUFFIXES)}")
+    if path.suffix.lower() not in WRITTEN_SUFFIXES: raise ValueError(f"{path.name}: cannot write {path.suffix or 'a file without ending'}; use one of {', '.join(WRITTEN_SUFFIXES)}")
     with atomic_path(path) as part:
         with sf.SoundFile(part, 'w', sr, channels=1, **kwargs) as song: # in blocks: libsndfile crashes on minutes of ogg at once
             for start in range(0, len(y), 65536): song.write(np.clip(y[start:start + 65536], -1, 1))

@@ -1,14 +1,17 @@
 """Files and archives from elsewhere, which are not trusted: fetched with checks, unpacked inside their own folder.
 
-pooch does the fetching: checksums, one download for ever, the finished file moved into place in one step. What it has not,
-and this module adds, is to go on where a download was cut off (HTTP ranges), to try again, and to check the length.
+A download goes on where it was cut off (HTTP ranges), is tried again, and is checked before it is kept: its length, its
+checksum, and whether it is the file at all and not the page of a login. The finished file is moved into place in one step.
 """
 
 import bz2
+import errno
+import glob
 import gzip
 import json
 import lzma
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,13 +19,13 @@ import tarfile
 import time
 import zipfile
 import zlib
+from contextlib import closing
 from hashlib import sha256 as text_sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from urllib.parse import urlsplit
 
-import pooch
 import requests
-from filelock import FileLock
+import urllib3
+from filelock import FileLock, Timeout
 
 from genre_nbs.io.files import cache_dir, sha256 as file_sha256
 
@@ -31,7 +34,13 @@ PIECE = 1 << 16  # bytes taken from the network at once: what a cut costs at mos
 MAX_BYTES = 1 << 40  # an archive that unpacks to more is refused: 1 TiB, a little more than the largest collection (fma_full)
 MAX_FILES = 1_000_000  # and one with more members than this
 MAX_RATIO = 200  # music hardly shrinks: more unpacked bytes than this for each packed one is a bomb
-TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+MAX_FILE = 1 << 30  # a download that is no archive and has no known size: 1 GiB
+SLOWEST = 256  # bytes a second; a server that sends less is taken for silent
+LOCK_TIMEOUT = 3600  # seconds for which another process may fetch the same file
+TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
+BAD_ADDRESS = (requests.TooManyRedirects, ValueError)  # requests and urllib3 raise many kinds of `ValueError` for what they cannot parse
+LONG_NUMBER = re.compile(rb"[0-9]{64}")  # no number in a header is that long
+ARCHIVE_HEADS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"PK\x05\x06")
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, OSError, NotImplementedError, RuntimeError)
 
 
@@ -73,33 +82,39 @@ class Bar:
 
 
 class Resuming:
-    """A downloader for pooch that goes on where an earlier try stopped.
+    """A download that goes on where an earlier try stopped.
 
     What has come so far lies beside the goal as `.NAME.part`, and what the server said of the file (its ETag) in
     `.NAME.part.json`: a file that changed on the server since then is fetched anew.
     """
 
-    def __init__(self, part, size=None, timeout=30.0, tries=5, wait=1.0, progress=False):
+    def __init__(self, part, size=None, max_bytes=MAX_BYTES, timeout=30.0, tries=5, wait=1.0, progress=False):
         self.part, self.note = Path(part), Path(f"{part}.json")
-        self.size, self.timeout, self.tries, self.wait, self.progress = size, timeout, tries, wait, progress
+        self.size, self.max_bytes, self.timeout, self.tries, self.wait, self.progress = size, max_bytes, timeout, tries, wait, progress
 
-    def __call__(self, url, output_file, pooch_object):
+    def __call__(self, url):
+        "Fill the part. Raises `DownloadError`."
         for attempt in range(1, self.tries + 1):
             before = self.have()
             try:
-                self.fetch(url)
-                break
+                return self.fetch(url)
             except DownloadError:  # not the file that was asked for: of no use later either
-                self.part.unlink(missing_ok=True)
-                self.note.unlink(missing_ok=True)
+                self.forget()
                 raise
+            except BAD_ADDRESS as error:
+                raise DownloadError(f"{url}: leads to an address that cannot be followed ({str(error)[:200]!r})") from error
             except TRANSIENT as error:
                 if attempt == self.tries:
                     raise DownloadError(
                         f"{url}: the connection failed {attempt} times; what came is kept, so trying again goes on"
                     ) from error
                 time.sleep(self.wait if self.have() > before else self.wait * 2**attempt)
-        self.part.replace(output_file)
+            except requests.RequestException as error:
+                raise DownloadError(f"{url}: cannot be fetched ({type(error).__name__})") from error
+
+    def forget(self):
+        "Throw away what has come so far."
+        self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
     def have(self):
@@ -119,39 +134,43 @@ class Resuming:
         tag, have = self.known_tag(url), self.have()
         # Without a tag nobody could tell whether the old part belongs to the file that is there now.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-", "If-Range": tag} if have and tag else {})
-        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
-            if answer.status_code == 416:  # nothing is left to send, or the part is longer than the file
-                if answer.headers.get("Content-Range") == f"bytes */{have}":
+        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+            if response.status_code == 416:  # nothing is left to send, or the part is longer than the file
+                if response.headers.get("Content-Range") == f"bytes */{have}":
                     return
                 self.part.unlink()
                 raise requests.ConnectionError("the part does not fit the file")
-            if answer.status_code >= 500 or answer.status_code == 429:
-                raise requests.ConnectionError(f"the server answered {answer.status_code}")
-            if answer.status_code not in (200, 206):
-                raise DownloadError(f"{url}: the server answered {answer.status_code} {answer.reason}")
-            if url.startswith("https:") and not answer.url.startswith("https:"):
-                raise DownloadError(f"{url}: leads to {answer.url}, which is not encrypted")
-            self.receive(url, answer, have if answer.status_code == 206 else 0)
+            if response.status_code >= 500 or response.status_code == 429:
+                raise requests.ConnectionError(f"the server answered {response.status_code}")
+            if response.status_code not in (200, 206):
+                raise DownloadError(f"{url}: the server answered {response.status_code} {response.reason}")
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                raise DownloadError(f"{url}: leads to {response.url}, which is not encrypted")
+            self.receive(url, response, have if response.status_code == 206 else 0)
 
-    def receive(self, url, answer, start):
+    def receive(self, url, response, start):
         "Write the body after byte `start`, and check the length that was promised."
-        if answer.status_code == 206 and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             self.part.unlink()
             raise requests.ConnectionError("the server sent another part than was asked for")
-        length = answer.headers.get("Content-Length")
+        length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         if self.size and total and total != self.size:
             raise DownloadError(f"{url}: is {total} bytes long, expected {self.size}")
         if not start:
-            tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+            tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
             weak = tag and tag.startswith("W/")  # a weak tag cannot promise the same bytes
             self.note.write_text(json.dumps({"url": url, "tag": None if weak else tag}), encoding="utf-8")
+        if (total or 0) > self.max_bytes:
+            raise DownloadError(f"{url}: is {total} bytes long, more than the {self.max_bytes} allowed")
+        if total and total - start > (free := shutil.disk_usage(self.part.parent).free):
+            raise OSError(errno.ENOSPC, f"{total - start} bytes are to come, and only {free} are free", str(self.part))
         done = start
         with open(self.part, "ab" if start else "wb") as part, Bar(f"Fetching {self.part.name[1:-5]}", total, self.progress) as bar:
-            for chunk in answer.iter_content(PIECE):
+            for chunk in self.chunks(response, total and total - start):
                 done += len(chunk)
-                if self.size and done > self.size:
-                    raise DownloadError(f"{url}: sends more than the {self.size} bytes expected")
+                if done > (self.size or self.max_bytes):
+                    raise DownloadError(f"{url}: sends more than the {self.size or self.max_bytes} bytes {'expected' if self.size else 'allowed'}")
                 part.write(chunk)
                 bar.at(done)
         if total and done < total:
@@ -159,39 +178,75 @@ class Resuming:
         if self.size and done != self.size:
             raise DownloadError(f"{url}: sent {done} bytes, expected {self.size}")
 
+    def chunks(self, response, length):
+        "The body in pieces of `PIECE` bytes. Raises `requests.Timeout` when in `timeout` seconds next to nothing comes."
+        piece, came, since, lately = bytearray(), 0, time.monotonic(), 0
+        while data := response.raw.read1(PIECE, decode_content=False):
+            piece += data
+            came, lately, now = came + len(data), lately + len(data), time.monotonic()
+            if now - since > self.timeout:
+                if lately < SLOWEST * self.timeout and came != length:
+                    raise requests.Timeout(f"only {lately} bytes came in {now - since:.0f} s")
+                since, lately = now, 0
+            while len(piece) >= PIECE:
+                yield bytes(piece[:PIECE])
+                del piece[:PIECE]
+        if piece and (not length or came >= length):
+            yield bytes(piece)
+
 
 def lock_of(path):
     "A lock on a file, kept in the cache: two processes that want the same file share one download."
     locks = cache_dir() / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{text_sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock", timeout=3600)
+    return FileLock(locks / f"{text_sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock", timeout=LOCK_TIMEOUT)
 
 
-def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, progress=False) -> Path:
-    """Fetch `url` to the file `path`, once: a file that is there with the right checksum stays.
+def fault_of(path, sha256=None, size=None) -> str:
+    "Why a fetched file is not the one that was asked for; '' when it is."
+    if size and path.stat().st_size != size:
+        return f"is {path.stat().st_size} bytes long, expected {size}"
+    if sha256:
+        return "" if file_sha256(path) == sha256.lower() else f"has not the checksum {sha256}"
+    with open(path, "rb") as file:
+        head = file.read(1024)
+    name = path.name.removeprefix(".").removesuffix(".part").lower()
+    if not head:
+        return "is empty (0 bytes)"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")) and not name.endswith((".html", ".htm")):
+        return "is a web page (perhaps of a login), not the file"
+    if is_archive(name) and not name.endswith(".tar") and not head.startswith(ARCHIVE_HEADS):
+        return "is no archive"
+    return ""
+
+
+def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, progress=False, max_bytes=None) -> Path:
+    """Fetch `url` to the file `path`, once: a file that is there and is right (its checksum, where one is given) stays.
 
     Goes on where an earlier try was cut off, tries again `tries` times, and gives up on a server that is silent for
-    `timeout` seconds. Raises `DownloadError` for a wrong checksum or length, and for anything that the server refuses.
+    `timeout` seconds or sends more than `max_bytes` (None: 1 TiB for archives, else 1 GiB).
+    Raises `DownloadError` for a wrong checksum or length, for a web page or nothing in place of the file, for a redirect
+    that leads nowhere, and for anything that the server refuses.
     """
     path = Path(path)
-    if urlsplit(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         raise DownloadError(f"{url}: is not a web address")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    downloader = Resuming(part, size, timeout, tries, wait, progress)
-    logger = pooch.get_logger()
-    level, logger.level = logger.level, 40  # its progress lines would be noise: the bar shows it
+    most = max_bytes or (MAX_BYTES if is_archive(path) else MAX_FILE)
+    download = Resuming(path.with_name(f".{path.name}.part"), size, most, timeout, tries, wait, progress)
     try:
         with lock_of(path):
-            pooch.retrieve(url, f"sha256:{sha256}" if sha256 else None, path.name, path.parent, downloader=downloader)
-    except DownloadError:
-        raise
-    except ValueError as error:  # pooch's word for a wrong checksum
-        raise DownloadError(f"{url}: what came has not the checksum {sha256}; it was thrown away") from error
-    except requests.RequestException as error:
-        raise DownloadError(f"{url}: cannot be fetched ({type(error).__name__})") from error
-    finally:
-        logger.level = level
+            if path.is_file() and not fault_of(path, sha256, size):
+                return path
+            download(url)
+            if fault := fault_of(download.part, sha256, size):
+                download.forget()
+                raise DownloadError(f"{url}: what came {fault}; it was thrown away")
+            download.part.replace(path)
+            download.note.unlink(missing_ok=True)
+    except Timeout as error:
+        raise DownloadError(f"{url}: another process has been fetching it for {LOCK_TIMEOUT // 60} minutes") from error
     return path
 
 
@@ -200,6 +255,8 @@ def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, pr
 
 def safe_name(name) -> PurePosixPath:
     "The path of a member inside its archive. Raises `ArchiveError` when it could lead out of the folder."
+    if not name:
+        raise ArchiveError("holds a file without a name")
     path = PurePosixPath(name)
     windows = PureWindowsPath(name)
     if path.is_absolute() or windows.drive or windows.root or "\\" in name:
@@ -233,25 +290,28 @@ class Metered:
     "An unpacking stream that counts against the budget, and never hands out a huge piece at once."
 
     def __init__(self, stream, budget):
-        self.stream, self.budget, self.high = stream, budget, 0
+        self.stream, self.budget, self.high, self.in_member = stream, budget, 0, False
 
     def read(self, n=-1):
-        if n < 0 or n > 64 * CHUNK:
+        if n < 0 or n > CHUNK:
             raise ArchiveError("has a header of absurd size")
         data = self.stream.read(n)
         self.count()
+        # what Python's parser of headers would take hours for (CVE-2024-6232, mended in 3.12.6 and later)
+        if not self.in_member and (LONG_NUMBER.search(data) or data.count(b"hdrcharset") > 1):
+            raise ArchiveError("has a header of absurd size")
         return data
 
     def seek(self, *where):
-        place = self.stream.seek(*where)
+        position = self.stream.seek(*where)
         self.count()
-        return place
+        return position
 
     def count(self):
-        place = self.stream.tell()
-        if place > self.high:
-            self.budget.add(place - self.high)
-            self.high = place
+        position = self.stream.tell()
+        if position > self.high:
+            self.budget.add(position - self.high)
+            self.high = position
 
     def tell(self):
         return self.stream.tell()
@@ -268,7 +328,10 @@ def tar_members(path, budget):
             for member in archive:
                 archive.members.clear()  # tarfile would remember a million of them
                 check_tar_member(member, path.parent)
+                stream.in_member = True
                 yield member.name, None if member.isdir() else archive.extractfile(member)
+                stream.in_member = False
+            stream.in_member = True  # what follows is no header
             check_tar_end(stream, archive.offset)
 
 
@@ -302,6 +365,7 @@ def zip_members(path, budget):
                 )
             if member.flag_bits & 1:
                 raise ArchiveError("is locked with a password")
+            safe_name(member.orig_filename)
             # zipfile cuts a name at its first NUL and turns separators: judge what the archive really says
             yield member.orig_filename, None if member.is_dir() else archive.open(member)
 
@@ -340,30 +404,37 @@ def extract(archive, folder, max_bytes=MAX_BYTES, max_files=MAX_FILES, progress=
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
         raise ArchiveError(f"{archive}: no such file")
-    if folder.exists():
-        raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(6)}")
+    with lock_of(folder):
+        if folder.exists():
+            raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
+        for left in folder.parent.glob(f".{glob.escape(folder.name[:80])}-{'[0-9a-f]' * 12}"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        part = folder.with_name(f".{folder.name[:80]}-{secrets.token_hex(6)}")
+        try:
+            unpack(archive, part, max_bytes, max_files, progress)
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def unpack(archive, part, max_bytes, max_files, progress):
+    "Unpack an archive into the new folder `part`. Raises `ArchiveError`."
     budget = Budget(archive.stat().st_size, max_bytes, max_files)
     zipped = zipfile.is_zipfile(archive) and not archive.name.lower().endswith((".tar", ".gz", ".tgz", ".bz2", ".xz"))
-    members = zip_members(archive, budget) if zipped else tar_members(archive, budget)
     part.mkdir()
     try:
-        with Bar(f"Unpacking {archive.name}", None, progress) as bar:
+        with closing((zip_members if zipped else tar_members)(archive, budget)) as members, Bar(f"Unpacking {archive.name}", None, progress) as bar:
             write_members(members, part, budget, count_bytes=zipped, bar=bar)
         if not any(part.iterdir()):
             raise ArchiveError("is empty")
-        os.replace(part, folder)
     except ArchiveError as error:
         raise ArchiveError(f"{archive}: {error}") from error
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in (13, 28, 122):  # no permission, disk full, quota: not the archive's fault
             raise
         raise ArchiveError(f"{archive}: is damaged, or no archive ({error})") from error
-    finally:
-        members.close()
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def extracted(archive, progress=False) -> Path:

@@ -1,5 +1,6 @@
 "Picture files in and out: what is broken, animated or too large is refused with a reason."
 
+import os
 import warnings
 from pathlib import Path
 
@@ -20,6 +21,20 @@ class PictureError(ValueError):
 
 PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg') # what a folder of pictures is searched for
 MAX_PIXELS = 16_000_000 # a larger picture is refused before it is unpacked
+MAX_SCANS = 64 # a JPEG picture is drawn over and over again; cameras and programs need at most a dozen passes
+
+
+def has_many_scans(
+    path, # a file
+) -> bool: # True for a JPEG with more than `MAX_SCANS` of them
+    "Whether a JPEG makes its reader draw the whole picture again and again: a few bytes for each pass, as costly as the picture is large (ITU T.81, B.2)."
+    scans, kept = 0, b''
+    with open(path, 'rb') as file:
+        if file.read(2) != b'\xff\xd8': return False
+        while scans <= MAX_SCANS and (data := file.read(1 << 20)):
+            scans += (kept + data).count(b'\xff\xda') # start of scan; among the coded data no 0xff stands before it
+            kept = data[-1:]
+    return scans > MAX_SCANS
 
 
 def pixels_of(
@@ -40,6 +55,7 @@ def read_picture(
     path = Path(path)
     if not path.is_file(): raise PictureError(path, 'no such file')
     try:
+        if has_many_scans(path): raise PictureError(path, f'is drawn in more than {MAX_SCANS} passes, too costly to be read')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning) # our own limit is stricter
             with Image.open(path, formats=('PNG', 'JPEG')) as image:
@@ -49,6 +65,9 @@ def read_picture(
     except PictureError: raise
     except Image.DecompressionBombError: raise PictureError(path, 'has too many pixels') from None
     except Image.UnidentifiedImageError: raise PictureError(path, 'is neither a PNG nor a JPEG picture') from None
+    except OSError as error:
+        why = f'cannot be read ({os.strerror(error.errno)})' if error.errno else f'is broken or cut off ({error})'
+        raise PictureError(path, why) from error
     except Exception as error: raise PictureError(path, f'is broken or cut off ({str(error) or type(error).__name__})') from error
 
 

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.io.decode import AUDIO_SUFFIXES, save_audio
+from genre_nbs.io.cluster import run_tasks
+from genre_nbs.io.decode import WRITTEN_SUFFIXES, save_audio
 from genre_nbs.io.files import atomic_path, cache_dir
 from genre_nbs.practice.artists import known_genre, make_artist, RESERVED_ARTISTS, whole_number
 from genre_nbs.practice.songs import check_sound, compose, describe, render
@@ -34,7 +35,7 @@ def check_corpus(
     seed: int, # at least 0
     artists_per_genre: int, # 1 to 900
     sr: int, # Hz, at least 8000
-    suffix: str, # one of `AUDIO_SUFFIXES`
+    suffix: str, # one of `WRITTEN_SUFFIXES`
     genres, # names in any spelling, each once
 ) -> tuple: # canonical names of the genres
     "Raises `ValueError` with the reason when no corpus can be made like that."
@@ -44,7 +45,7 @@ def check_corpus(
     check_sound(seconds, sr)
     names = tuple(known_genre(genre) for genre in ([genres] if isinstance(genres, str) else genres))
     if not names or len(set(names)) < len(names): raise ValueError(f"genres must be at least one, each once, got {', '.join(names) or 'none'}")
-    if suffix not in AUDIO_SUFFIXES: raise ValueError(f"suffix must be one of {', '.join(AUDIO_SUFFIXES)}, got {suffix!r}")
+    if suffix not in WRITTEN_SUFFIXES: raise ValueError(f"suffix must be one of {', '.join(WRITTEN_SUFFIXES)}, got {suffix!r}")
     return names
 
 
@@ -100,7 +101,7 @@ def write_corpus(
     out = Path(out)
     claim_folder(out, dict(rules=RULES, seconds=float(seconds), seed=int(seed), artists_per_genre=int(artists_per_genre), sr=int(sr), suffix=suffix))
     rows, plan = [], corpus_plan(songs_per_genre, artists_per_genre, genres, suffix)
-    for row in Parallel(jobs, return_as='generator')(delayed(make_song)(out, p, seconds, seed, sr) for p in plan):
+    for row in run_tasks([delayed(make_song)(out, p, seconds, seed, sr) for p in plan], jobs):
         rows.append(row)
         if each: each(row)
     tracks = pd.DataFrame(rows)

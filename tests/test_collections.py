@@ -424,7 +424,7 @@ def test_the_command_line_refuses_a_hostile_archive(genre_nbs_cli, tmp_path):
     assert not list(tmp_path.rglob("evil.wav"))
 
 
-def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
+def test_the_command_line_names_duplicates(genre_nbs_cli, tmp_path):
     for genre in ("blues", "jazz", "rock"):
         for i in range(3):
             song(tmp_path / "songs" / genre / f"{i}.wav", 4)
@@ -433,7 +433,7 @@ def test_the_command_line_names_doubles(genre_nbs_cli, tmp_path):
     args = ("train", tmp_path / "songs", "--recipe", "mlp", "--epochs", 1, "--out", tmp_path / "m.safetensors", "--json")
     done = genre_nbs_cli(*args)
     assert json.loads(done.stdout)["duplicates"] == [["blues/0", "rock/copy"]]
-    assert "the same recording, kept on one side: blues/0, rock/copy" in done.stderr
+    assert "duplicates, kept in one subset: blues/0, rock/copy" in done.stderr
     assert json.loads(genre_nbs_cli(*args, "--no-duplicates").stdout)["duplicates"] == []
 
 

@@ -1,0 +1,43 @@
+"What a killed run leaves behind: half-written files, swept by the next run."
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PART = re.compile(r"\..*-[0-9a-f]{12}(\.\w+)?")  # the names that `files.atomic_path` gives to files that it is writing
+
+
+def sweep_parts(
+    folder,  # where runs write
+) -> list:  # paths of the half-written files that were removed
+    "Remove the half-written files of killed runs at any depth. Only to be called where no other run is writing, see `only_run`."
+    parts = [Path(where) / name for where, _, names in os.walk(folder) for name in names if PART.fullmatch(name)]
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return parts
+
+
+@contextmanager
+def only_run(
+    folder,  # an existing folder that a run writes to
+):  # yields whether no other run has it
+    "Hold a folder for one run. The system gives it back when the run ends, however it ends; nothing is written for it."
+    if fcntl is None:
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = True
+        except OSError:  # held by another run, or a disk that cannot hold files for anybody
+            alone = False
+        yield alone
+    finally:
+        os.close(handle)

@@ -1,0 +1,105 @@
+"Tables and arrays that somebody else made: gaps, spellings, and bytes that are no table."
+
+import re
+
+import numpy as np
+import pandas as pd
+
+BAD_COLUMNS = ["path", "reason"]
+NAMES = ("path", "genre", "track", "artist", "split", "group", "label", "filename")  # columns of text: "None" in them is a word and no gap
+BLANKS = ["", "nan", "NaN", "NA", "N/A", "null", "NULL", "None", "<NA>"]  # no number, in columns of numbers
+GAPS = {"", "nan", "none", "na", "n/a", "<na>", "null", "nat", "-", "?"}  # what stands where nobody knows
+
+
+class DataError(ValueError):
+    "Data that cannot be used as a whole: nothing there, one genre only, columns missing."
+
+
+def read_csv(
+    path,  # a CSV file in UTF-8
+) -> pd.DataFrame:
+    "A table whose columns of names stay text. Raises `DataError` when it cannot be read."
+    try:
+        numbers = {name: BLANKS for name in pd.read_csv(path, nrows=0) if name not in NAMES}
+        table = pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), na_values=numbers, keep_default_na=False)
+    except UnicodeError as error:
+        raise DataError(f"{path}: is not UTF-8; save the table as CSV in UTF-8") from error
+    except (ValueError, OSError, OverflowError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+    return table.assign(**{name: table[name].str.strip() for name in NAMES[1:] if name in table})
+
+
+def read_array(path):
+    "An array of a `.npy` file, never unpickled. Raises `DataError` when it cannot be read."
+    try:
+        with open(path, "rb") as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        return checked_text(array) if array.dtype.kind in "US" else array
+    except Exception as error:  # a damaged header makes numpy raise errors of many kinds, MemoryError too
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as a plain array ({said})") from error
+
+
+def checked_text(array):
+    "Text whose letters all exist. Raises `ValueError` for code points beyond Unicode, halves of pairs, and bytes that are no UTF-8."
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    letters = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if ((letters > 0x10FFFF) | (letters >= 0xD800) & (letters <= 0xDFFF)).any():
+        raise ValueError("it holds letters that do not exist")
+    return array
+
+
+def is_gap(
+    values,  # (n,) of anything
+) -> np.ndarray:  # (n,) bool
+    "Which cells hold no name: blank, `None`, `NA` and their like."
+    return np.array([value is None or value is pd.NA or str(value).strip().casefold() in GAPS for value in values], dtype=bool)
+
+
+def label_names(
+    labels: np.ndarray,  # (n,) names, or whole numbers
+) -> np.ndarray:  # (n,) text; -1 and 1 stay two names when signs are taken out of them
+    "Labels of an array as names of genres."
+    return np.array([re.sub(r"^\s*-(?=\d)", "minus ", label) for label in labels.astype(str)])
+
+
+SUBSETS = {
+    "train": ("train", "training", "trainset", "tr", "trn", "learn", "learning", "fit"),
+    "valid": ("valid", "validation", "validate", "validating", "val", "vali", "vld", "dev", "devel", "development", "cv", "tune", "tuning"),
+    "test": ("test", "testing", "testset", "tst", "te", "eval", "evaluation", "evaluate", "heldout", "holdout"),
+}
+SUBSET_OF = {spelling: name for name, spellings in SUBSETS.items() for spelling in spellings}
+
+
+def subset_name(
+    spelled,  # such as 'Training', 'val', 'dev' or 'test_set'
+) -> str:  # 'train', 'valid' or 'test'; another word as it is, '' for a gap
+    "The one name of a subset of a split, for all its spellings."
+    text = str(spelled).strip()
+    letters = re.sub(r"[\W_\d]+", "", text.casefold())
+    return SUBSET_OF.get(letters, SUBSET_OF.get(letters.removesuffix("set").removesuffix("data"), "" if is_gap([text])[0] else text))
+
+
+def fill_names(
+    table: pd.DataFrame,  # tracks, with a column track
+) -> tuple:  # the same with gaps filled in artist, split and group; and a list of notes that say so where it matters
+    "A track without artist counts as an artist of its own, since it might be anybody's. Columns of gaps alone are dropped."
+    table, notes = table.copy(), []
+    if is_gap(table.track).any():
+        table["track"] = np.where(is_gap(table.track), table.path.astype(str), table.track)
+    for column in ("artist", "split", "group"):
+        if column not in table:
+            continue
+        gap = is_gap(table[column])
+        if gap.all():
+            table = table.drop(columns=column)
+        elif column == "split":
+            table["split"] = [subset_name(name) for name in table.split]
+        else:
+            own = [f"unknown ({track})" if column == "artist" else track for track in table.track]
+            table[column] = np.where(gap, own, table[column].astype(str).str.strip())
+            if column == "artist" and gap.any():
+                nameless, all_tracks = table.track[gap].nunique(), table.track.nunique()
+                notes.append(f"{nameless} of {all_tracks} tracks name no artist: each counts as an artist of its own")
+    return table, notes

@@ -1,0 +1,39 @@
+"Ctrl-C: one line and exit code 130, from the first moment on, also while workers start and work."
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from genre_nbs.practice import write_corpus
+
+COMMAND = Path(sys.executable).with_name("genre-nbs")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupts") / "songs"
+    write_corpus(folder, songs_per_genre=2, seconds=20.0, genres=("blues", "rock"))
+    return folder
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 3.0, 4.0])
+@pytest.mark.parametrize("command", ["prepare", "corpus"])
+def test_ctrl_c_is_one_line(songs, tmp_path, command, seconds):
+    words = {"prepare": [songs, tmp_path / "out", "--as", "summary,mel,picture", "--jobs", 2], "corpus": [tmp_path / "out", "--jobs", 2]}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([COMMAND, command, *map(str, words[command])], start_new_session=True, **pipes)
+    time.sleep(seconds)
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+    except ProcessLookupError:  # it was quicker
+        pass
+    out, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("was done before it could be stopped")
+    assert (process.returncode, err.splitlines(), out) == (130, ["stopped"], "")

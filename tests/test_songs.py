@@ -113,6 +113,8 @@ def test_silent_segments_and_silent_songs(trained, song, tmp_path):
 
 
 def test_level_changes_nothing(trained, song, tmp_path):
+    picture = np.where(song_picture(song, 22050) > 60, song_picture(song, 22050), 0)
+    np.testing.assert_array_equal(prepare_picture(picture), prepare_picture(np.where(picture > 0, picture - 40, 0).astype(np.uint8)))
     a, b = (save_audio(tmp_path / f"{name}.wav", y, 22050) for name, y in (("a", song), ("b", song / 4)))
     np.testing.assert_allclose(trained.predict_proba(a), trained.predict_proba(b), atol=0.02)  # 16 bits
 

@@ -1,6 +1,7 @@
-"Patches of pictures without copying them, and k-means on the sphere in a few matrix products."
+"Patches of pictures without copying them, k-means on the sphere in a few matrix products, and batches of pictures at another speed and pitch."
 
 import numpy as np
+import torch
 
 
 def all_patches(
@@ -32,3 +33,24 @@ def spherical_kmeans(
         centres[empty] = x[rng.integers(0, len(x), empty.sum())]
         centres /= np.linalg.norm(centres, axis=1, keepdims=True) + 1e-6
     return centres
+
+
+def interpolated(x, at, axis):
+    "Linear interpolation between rows (axis 2) or columns (axis 3) at the positions `at`, (n, m)."
+    at = at.clamp(0, x.shape[axis] - 1)
+    low = at.floor().clamp(max=x.shape[axis] - 2).long()
+    part = (at - low)[:, None, None, :] if axis == 3 else (at - low)[:, None, :, None]
+    low = low[:, None, None, :] if axis == 3 else low[:, None, :, None]
+    return torch.lerp(x.take_along_dim(low, axis).float(), x.take_along_dim(low + 1, axis).float(), part)
+
+
+def resampled(
+    x: torch.Tensor,  # pictures, (n, 1, bands, columns), lowest band first
+    start: torch.Tensor,  # (n,) first column
+    width: torch.Tensor,  # (n,) columns taken
+    columns: int,  # columns that they become
+    shift: torch.Tensor,  # (n,) bands by which pitch goes down
+) -> torch.Tensor:  # (n, 1, bands, columns), float32
+    "A window of each picture at another speed and another pitch."
+    at = start[:, None] + (torch.arange(columns, device=x.device) + 0.5) * (width / columns)[:, None] - 0.5
+    return interpolated(interpolated(x, at, 3), torch.arange(x.shape[2], device=x.device) + shift[:, None], 2)

@@ -20,7 +20,7 @@ from .audio import load_audio, windows
 from .features import mfcc_summary
 from .genres import canonical_genre, encode_genres, sort_genres
 from .io.cluster import progress_bar
-from .io.decode import AUDIO_SUFFIXES, AudioError, known_fault
+from .io.decode import AUDIO_SUFFIXES, AudioError, example_blocks, known_fault
 from .io.finding import are_fma_clips, find_files, unlisted, unreadable
 from .io.pictures import PICTURE_SUFFIXES, PictureError, read_picture
 from .io.tables import (
@@ -131,7 +131,9 @@ class Representation:
         "Examples of a song file or of its spectrogram picture, (n, *shape). Raises `AudioError` or `PictureError`."
         if Path(path).suffix.lower() in PICTURE_SUFFIXES: return KINDS[self.kind][1](self, read_picture(path), path)
         shortest = 1. if self.kind == 'picture' else self.seconds
-        try: return self.of_waveform(*load_audio(path, self.sr, min_seconds=shortest))
+        try:
+            if self.kind == 'mel': return self.of_waveform(*load_audio(path, self.sr, min_seconds=shortest)) # in dB below the whole song's loudest
+            return np.concatenate([self.of_waveform(y, self.sr) for y in example_blocks(path, self.sr, self.seconds, shortest)])
         except AudioError as error: raise AudioError(path, error.reason) from error
 
     to_dict = asdict

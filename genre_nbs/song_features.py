@@ -185,7 +185,7 @@ def learn_words(
     whiten = np.ascontiguousarray(whiten - whiten.mean(0)) # now it takes a patch's own mean off, too
     return KMeansFeatures(columns, bands, whiten, offset, words.T.copy())
 
-# %% ../nbs/appendix_F_songs.ipynb #1489f0fc
+# %% ../nbs/appendix_F_songs.ipynb #59232c71
 def shrinkage_lda(
     x: np.ndarray, # (n, features), float32
     y: np.ndarray, # (n,) labels
@@ -279,7 +279,7 @@ class SongClassifier:
         "Read one that `save` wrote. Raises `ModelError` when the file is none."
         return load_songs_model(path)
 
-# %% ../nbs/appendix_F_songs.ipynb #74883614
+# %% ../nbs/appendix_F_songs.ipynb #35145075
 VIEWS = ((0, 387), (-3, 387), (3, 387), (0, 430), (0, 351)) # shift of pitch in bands, columns
 
 

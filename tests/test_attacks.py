@@ -19,7 +19,8 @@ from genre_nbs.app.course import copy_course
 from genre_nbs.app.prepare import prepare
 from genre_nbs.audio import load_audio
 from genre_nbs.classifier import GenreClassifier
-from genre_nbs.io import files, model_files as room
+from genre_nbs.io import files
+from genre_nbs.io import model_files as room
 from genre_nbs.io.decode import AudioError, save_audio
 from genre_nbs.io.model_files import ModelError
 

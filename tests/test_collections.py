@@ -18,13 +18,28 @@ import pytest
 from genre_nbs import collections as sources
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.collections import (
-    adapt_representation, artists_for, check_gtzan, collection_root, fetch_gtzan,
-    fetch_gtzan_lists, fetch_kaggle, fma_tracks, gtzan_checksums, gtzan_track, is_feature_table,
-    load_collection, load_table, MFCC_COLUMNS, read_artists, read_collection, table_summaries)
+    MFCC_COLUMNS,
+    adapt_representation,
+    artists_for,
+    check_gtzan,
+    collection_root,
+    fetch_gtzan,
+    fetch_gtzan_lists,
+    fetch_kaggle,
+    fma_tracks,
+    gtzan_checksums,
+    gtzan_track,
+    is_feature_table,
+    load_collection,
+    load_table,
+    read_artists,
+    read_collection,
+    table_summaries,
+)
 from genre_nbs.datasets import DataError, Representation
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.downloads import ArchiveError, DownloadError
-from genre_nbs.splitting import split_examples, SplitError
+from genre_nbs.splitting import SplitError, split_examples
 
 rng = np.random.default_rng(0)
 SUMMARY = Representation("summary")

@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 from PIL import Image
 
-from genre_nbs.datasets import DataError, folder_tracks, load_arrays, load_examples, manifest_tracks, read_tracks, Representation
+from genre_nbs.datasets import DataError, Representation, folder_tracks, load_arrays, load_examples, manifest_tracks, read_tracks
 from genre_nbs.io.decode import save_audio
 
 SR = 8000

@@ -12,13 +12,33 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from genre_nbs.evaluation import (
-    apply_temperature, bootstrap_intervals, evaluate, expected_calibration_error, f1_macro,
-    fit_temperature, plot_confusion, plot_confusion_pair, plot_reliability, reliability,
-    save_confusion, top_k_accuracy, worst_mistakes)
+    apply_temperature,
+    bootstrap_intervals,
+    evaluate,
+    expected_calibration_error,
+    f1_macro,
+    fit_temperature,
+    plot_confusion,
+    plot_confusion_pair,
+    plot_reliability,
+    reliability,
+    save_confusion,
+    top_k_accuracy,
+    worst_mistakes,
+)
 from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.statistics import (
-    average_by_track, balanced_tracks, check_predictions, cluster_interval, compare_models,
-    learning_curve, mcnemar_exact, plot_learning_curve, sign_flip_test, wilson_interval)
+    average_by_track,
+    balanced_tracks,
+    check_predictions,
+    cluster_interval,
+    compare_models,
+    learning_curve,
+    mcnemar_exact,
+    plot_learning_curve,
+    sign_flip_test,
+    wilson_interval,
+)
 
 matplotlib.use("Agg")
 pytestmark = pytest.mark.filterwarnings("error")

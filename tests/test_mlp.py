@@ -10,7 +10,7 @@ from torch import nn
 
 from genre_nbs.classifier import init_network, train_recipe
 from genre_nbs.datasets import load_examples
-from genre_nbs.mlp import mlp, MLP, MLP_ATHENS, SECOND
+from genre_nbs.mlp import MLP, MLP_ATHENS, SECOND, mlp
 from genre_nbs.networks import Standardize
 
 

@@ -16,11 +16,11 @@ import pytest
 from genre_nbs.app.cli import corpus
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import practice_corpus, practice_song, RESERVED_ARTISTS, songs, sounds, write_corpus
+from genre_nbs.practice import RESERVED_ARTISTS, practice_corpus, practice_song, songs, sounds, write_corpus
 from genre_nbs.practice.artists import make_artist
 from genre_nbs.practice.songs import compose, form
 from genre_nbs.practice.styles import STYLES
-from genre_nbs.practice.theory import chord, figure, NOTE_NAMES, SCALES
+from genre_nbs.practice.theory import NOTE_NAMES, SCALES, chord, figure
 
 SR = 22050
 SETTINGS = dict(songs_per_genre=3, seconds=2, artists_per_genre=2)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from genre_nbs.app.prepare import picture_names, prepare
-from genre_nbs.datasets import DataError, load_arrays, load_examples, Representation
+from genre_nbs.datasets import DataError, Representation, load_arrays, load_examples
 from genre_nbs.io import cluster
 from genre_nbs.io.decode import save_audio
 

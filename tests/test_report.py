@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from genre_nbs.app import report
-from genre_nbs.app.report import data_checksum, html_report, record_result, report_items, RESULT_COLUMNS, split_checksum
+from genre_nbs.app.report import RESULT_COLUMNS, data_checksum, html_report, record_result, report_items, split_checksum
 from genre_nbs.evaluation import evaluate, plot_confusion, plot_confusion_pair, worst_mistakes
 from genre_nbs.io.html import mistakes_html, picture_uri
 

@@ -13,8 +13,20 @@ from genre_nbs.io.pictures import save_picture
 from genre_nbs.practice import practice_song
 from genre_nbs.spectrograms import log_mel, to_grey
 from genre_nbs.splitting import (
-    check_leak, group_split, hash_split, joined_groups, leak_report, LeakError, list_key,
-    list_split, random_split, read_list, split_examples, SplitError, stratified_split)
+    LeakError,
+    SplitError,
+    check_leak,
+    group_split,
+    hash_split,
+    joined_groups,
+    leak_report,
+    list_key,
+    list_split,
+    random_split,
+    read_list,
+    split_examples,
+    stratified_split,
+)
 
 
 def made_up(artists_per_genre=4, songs=3, pieces=5, **more):

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.pictures import save_picture
-from genre_nbs.practice import practice_song, RESERVED_ARTISTS
+from genre_nbs.practice import RESERVED_ARTISTS, practice_song
 from genre_nbs.spectrograms import spectrogram_picture
 
 SR = 22050

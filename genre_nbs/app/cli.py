@@ -57,6 +57,14 @@ def model_file(model):
     return model
 
 
+def check_replaced(path, mark, what):
+    "Raises `ValueError` where a file would be replaced that is none of ours: `mark` stands near the beginning of one."
+    if path.is_file():
+        with open(path, "rb") as file:
+            if mark not in file.read(2**16) and path.stat().st_size:
+                raise ValueError(f"{path}: exists and is no {what}, so it is not replaced; choose another name")
+
+
 def check_split(valid, split, data=None, test=None):
     "Raises `ValueError` where both a validation set and a split are given, or the test set is one of the others."
     if valid is not None and split is not None:
@@ -196,6 +204,7 @@ def train(
     from genre_nbs.io.files import check_target
 
     check_target(out)
+    check_replaced(out, b"genre_nbs", "model")
     check_split(valid, split)
     if lr is not None and not 0 < lr < float("inf"):
         raise ValueError(f"--lr must be a positive number, not {lr}")
@@ -251,6 +260,8 @@ def evaluate(
 
     if plot is not None:
         check_target(plot)
+        if plot.resolve() == model_file(model).resolve():
+            raise ValueError(f"{plot}: is the model, so no picture is written there")
     classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
@@ -282,12 +293,12 @@ def predict(
     from genre_nbs.app.models import load_model
 
     classifier = load_model(model_file(model))
-    found, errors = [], []
-    for song in song_files(songs):
+    found, (files, errors) = [], song_files(songs)
+    for song in files:
         try:
             found.append(predicted(classifier, song))
         except ValueError as error:
-            errors.append(str(error))
+            errors.append(str(error) if str(song) in str(error) else f"{song}: {error}")
     if found or as_json:
         emit({"songs": found, "errors": errors}, as_json, "\n".join(prediction_line(song, alone=len(found) + len(errors) == 1) for song in found))
     for error in errors[:-1]:
@@ -297,22 +308,23 @@ def predict(
 
 
 def song_files(names):
-    "The files that were named, and all songs and pictures inside the folders that were. Raises `ValueError` for an empty folder, and for `-`."
+    "The files that were named, with all songs (or else pictures) inside the folders that were; and what cannot be used, a line each."
     from genre_nbs.io.decode import AUDIO_SUFFIXES
     from genre_nbs.io.pictures import PICTURE_SUFFIXES
 
-    files = []
+    files, errors = [], []
     for name in names:
         if str(name) == "-":
-            raise ValueError("a song is read from a file, not from standard input (-)")
+            errors.append("a song is read from a file, not from standard input (-)")
+            continue
         if not name.is_dir():
             files.append(name)
             continue
         inside = [path for path in sorted(name.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and path.is_file()]
         if not inside:
-            raise ValueError(f"{name}: no songs or pictures in this folder")
+            errors.append(f"{name}: no songs or pictures in this folder")
         files += [path for path in inside if path.suffix.lower() in AUDIO_SUFFIXES] or inside
-    return files
+    return files, errors
 
 
 def predicted(classifier, song):

@@ -25,7 +25,7 @@ def save_checkpoint(
     path: str | Path,  # file to write, replaced atomically
     run,  # a `training.Run`: model, optimizer, settings, history and best weights
 ):
-    "Write a run into one safetensors file."
+    "Write a run into one safetensors file. Raises `OSError`, which names it, when it cannot be written."
     state = run.optimizer.state_dict()
     moments = {f"optimizer.{i}.{name}": value for i, values in state["state"].items() for name, value in values.items()}
     tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()} | {f"best.{k}": v for k, v in run.best.items()}
@@ -33,7 +33,10 @@ def save_checkpoint(
     plain = {k: v for k, v in moments.items() if k not in tensors}
     about = {"settings": run.settings, "history": asdict(run.history), "groups": state["param_groups"], "plain": plain}
     with atomic_path(path) as part:
-        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {HEADER: json.dumps(about)})
+        try:
+            save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {HEADER: json.dumps(about)})
+        except SafetensorError as error:
+            raise OSError(None, f"cannot be written ({error})", str(path)) from error
 
 
 def read_checkpoint(

@@ -70,7 +70,7 @@ def lost_scheduler(
     "Raises `ValueError` in our words when the connection to the cluster is lost."
     from concurrent.futures import CancelledError
 
-    from dask.distributed import CommClosedError
+    from distributed.comm import CommClosedError
 
     try:
         yield

@@ -10,7 +10,7 @@ import soundfile as sf
 
 from genre_nbs.io import containers
 from genre_nbs.io.files import atomic_path
-from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE, silence_stderr
+from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE
 
 WRITTEN_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what `save_audio` writes
 AUDIO_SUFFIXES = WRITTEN_SUFFIXES + ( # what a folder of songs is searched for
@@ -30,6 +30,7 @@ class AudioError(ValueError):
 LOUDEST = 1e10 # beyond any scale in use, and squares of it fit into float32
 MOST_SAMPLES = 2**28 # of one channel, 1 GiB, read at once: 3 h 22 min at 22,050 Hz
 MOST_SECONDS = 6 * 3600 # read in blocks
+BLOCK_SECONDS = 600. # of a long song that are held at once
 SILENT = 'is silent'
 ENOUGH = 0.95 # with less than this share of what it promises, a file is cut off
 
@@ -222,6 +223,20 @@ def read_blocks(
         if n: yield np.concatenate(kept)
 
 
+def example_blocks(
+    path, # a song file of any kind and length
+    sr: int, # sample rate wanted, in Hz
+    seconds: float, # length of one example
+    min_seconds: float = 0., # shortest duration allowed, in seconds
+): # yields waveforms (samples,), float32, mono
+    """A song in blocks of about ten minutes, each a whole number of examples long; a rest of less than one example is left out,
+    unless it is the whole song. Raises `AudioError` as `read_blocks` and `check_waveform` do."""
+    size = seconds * max(1, round(BLOCK_SECONDS / seconds))
+    for i, y in enumerate(read_blocks(path, sr, size)):
+        if i == 0 and len(y) < round(size * sr): check_waveform(y, sr, path, min_seconds) # all of the song
+        if i == 0 or len(y) >= round(seconds * sr): yield y
+
+
 def ogg_crc(
     page: bytes, # one Ogg page, its checksum field set to zero
 ) -> int: # 32 bits
@@ -265,8 +280,11 @@ def save_audio(
     path = Path(path)
     if path.suffix.lower() not in WRITTEN_SUFFIXES: raise ValueError(f"{path.name}: cannot write {path.suffix or 'a file without ending'}; use one of {', '.join(WRITTEN_SUFFIXES)}")
     with atomic_path(path) as part:
-        with sf.SoundFile(part, 'w', sr, channels=1, **kwargs) as song: # in blocks: libsndfile crashes on minutes of ogg at once
-            for start in range(0, len(y), 65536): song.write(np.clip(y[start:start + 65536], -1, 1))
+        try:
+            with sf.SoundFile(part, 'w', sr, channels=1, **kwargs) as song: # in blocks: libsndfile crashes on minutes of ogg at once
+                for start in range(0, len(y), 65536): song.write(np.clip(y[start:start + 65536], -1, 1))
+        except sf.LibsndfileError as error: # a full disk is "System error" to it
+            raise OSError(None, f'cannot be written ({error.error_string.strip(" .")}; is the disk full?)', str(path)) from error
         if path.suffix.lower() == '.ogg': part.write_bytes(ogg_without_serial(part.read_bytes()))
     return path
 

@@ -80,7 +80,7 @@ class FFmpegSong:
 
     def blocks(self):
         "The song in blocks: pairs of a sample rate and samples (n, channels), float32. Both may change on the way in joined files."
-        kept, n = [], 0
+        kept, n, rate = [], 0, 0
         with closing(self.decoded()) as frames:
             for sr, x in frames:
                 if kept and (sr != rate or x.shape[1] != kept[0].shape[1] or n * x.shape[1] > BLOCK):

@@ -6,7 +6,6 @@ import secrets
 from contextlib import contextmanager
 from pathlib import Path
 
-import pooch
 
 
 @contextmanager
@@ -50,9 +49,13 @@ def check_target(path):
 
 def sha256(path):
     "The SHA-256 of a file's bytes, in hexadecimal."
+    import pooch
+
     return pooch.file_hash(str(path), alg="sha256")
 
 
 def cache_dir():
     "Folder for what can be made again: `GENRE_NBS_CACHE`, or the system's place for caches."
+    import pooch
+
     return Path(os.environ.get("GENRE_NBS_CACHE") or pooch.os_cache("genre_nbs"))

@@ -39,6 +39,8 @@ def find_files(
 ) -> Found:
     "All songs and pictures inside the genre folders. Linked folders are followed once; pictures beside songs are covers, not spectrograms."
     root, found = Path(folder), Found()
+    if not root.is_dir():
+        return found
     files = sorted(walk(root, found))
     parts = {path: path.relative_to(root).parts for path in files}
     songs = {parts[path][0] for path in files if path.suffix.lower() in AUDIO_SUFFIXES}

@@ -247,7 +247,7 @@ def write_tensors(
         try:
             save_file(tensors, part, metadata={HEADER: json.dumps({"version": VERSION} | header)})
         except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written ({error})") from error
+            raise OSError(None, f"cannot be written ({error})", str(path)) from error
 
 
 def opened(path, tensors):

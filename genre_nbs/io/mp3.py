@@ -1,7 +1,7 @@
 "What an mp3 file says of its length: its frames are counted one by one, since many encoders write no total, and files are joined."
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 KBITS = { # of layers 1, 2 and 3, by the index in the header (ISO 11172-3 and 13818-3, table of bit rates); MPEG-1, then MPEG-2
@@ -27,7 +27,7 @@ class Frames(NamedTuple):
     missing: int # samples that the last header with a total promises beyond the end of the file
 
 
-@lru_cache(maxsize=None)
+@cache
 def frame_header(
     second: int, # second byte of a frame; the first is 255
     third: int, # third byte

@@ -2,7 +2,7 @@
 
 from concurrent.futures.process import BrokenProcessPool
 
-import joblib
+from genre_nbs.io.cluster import run_tasks
 
 KILLED = "the process that read it was killed by the system; too little memory?"
 ALONE = 8  # items after a killed process that are tried one by one, each in a process of its own, for each process that was at work
@@ -18,10 +18,12 @@ def run_each(
 
     With one process there is nobody to notice; a run that was killed is then to be started again.
     """
+    from joblib import delayed
+
     items, done, tried = list(items), 0, -1
     while done < len(items):
         try:
-            for result in joblib.Parallel(n_jobs=jobs, return_as="generator")(joblib.delayed(function)(item) for item in items[done:]):
+            for result in run_tasks([delayed(function)(item) for item in items[done:]], jobs):
                 yield result
                 done += 1
         except BrokenProcessPool:
@@ -36,7 +38,9 @@ def run_each(
 
 def alone(function, item, lost):
     "One item in a process of its own."
+    from joblib import delayed
+
     try:
-        return joblib.Parallel(n_jobs=2)([joblib.delayed(function)(item)])[0]
+        return next(run_tasks([delayed(function)(item)], jobs=2))
     except BrokenProcessPool:
         return lost(item)

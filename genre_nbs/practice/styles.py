@@ -12,7 +12,7 @@ class Part:
     level: float = 0. # dB in the mix
     gate: float = .9 # share of its time that a note sounds
     sections: str = 'ivcs' # where it plays
-    chance: float = 1. # share of the artists who have it
+    chance: float = 1. # fraction of the artists who have it
     sing: tuple = (1.2, 2, 1.2) # of a melody: notes a beat, grid steps a beat, leap
 
 
@@ -26,7 +26,7 @@ class Style:
     scale: str = '' # scale of the melodies, where it is not the song's own
     swing: float = .5 # as in `onsets`
     fills: bool = False # whether drums announce a new section
-    drumless: float = 0. # share of the artists who play without drums
+    drumless: float = 0. # fraction of the artists who play without drums
     drums: float = 0. # level of the drums, dB
     level: float = -16. # loudness of a song, dB RMS below full scale
     tilt: float = 0. # how the recording is coloured, dB an octave

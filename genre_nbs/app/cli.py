@@ -22,7 +22,8 @@ DATA_HELP = (
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
 )
 PLOT_SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
-SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known."
+SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known. For train also all: no validation set."
+ALL_LEARNED = "Learned from all songs: none is left to evaluate the model on, so there are no scores."
 VALID_HELP = "Validation set; without it a part of DATA is held out."
 DUPLICATES_HELP = "Look for duplicates of a recording (in up to 5,000 tracks), and keep them in one subset of the split."
 SEED_HELP = "Random seed: the same one gives the same result, with the same number of threads (OMP_NUM_THREADS) on the same machine."
@@ -36,6 +37,7 @@ Jobs = Annotated[
 Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote.")]
 Recipe = Annotated[str, typer.Option(help="What to train, such as mlp.")]
 Valid = Annotated[Path | None, typer.Option(help=VALID_HELP)]
+Test = Annotated[Path | None, typer.Option(help="Test set, used once, by the final runs.")]
 Split = Annotated[str | None, typer.Option(help=SPLIT_HELP)]
 Artists = Annotated[Path | None, typer.Option(help="Who plays: GTZANindex.txt, or a .csv with columns track and artist.")]
 Duplicates = Annotated[bool, typer.Option(help=DUPLICATES_HELP)]
@@ -162,8 +164,7 @@ def prepare(
     start = time.perf_counter()
     done = prepare_all(data, out, [kind.strip() for kind in kinds.split(",")], jobs, scheduler, sys.stderr.isatty())
     say_bad(done["bad"])
-    for note in done["notes"]:
-        say(f"note: {note}")
+    say_notes(done["notes"])
     seconds = time.perf_counter() - start
     text = f"{done['n']} songs in {seconds:.1f} s; written: {', '.join(done['folders'].values())}"
     emit({**done, "bad": bad_list(done["bad"]), "seconds": round(seconds, 3)}, as_json, text)
@@ -242,14 +243,14 @@ def report_training(done, path, valid_given, as_json):
         say(f"duplicates, kept in one subset: {', '.join(names)}")
     say_notes(done.split.notes)
     result = {
-        **score_dict(done.evaluations),
+        **(score_dict(done.evaluations) if done.evaluations else {"note": ALL_LEARNED}),
         "model": str(path),
         "split": done.split.to_dict(),
         "settings": shown_settings(done.classifier),
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations)}\n{done.split}\nModel: {path}")
+    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\n{done.split}\nModel: {path}")
 
 
 @app.command()
@@ -265,13 +266,13 @@ def evaluate(
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
+    from genre_nbs.app.models import load_model
     from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
-    from genre_nbs.classifier import GenreClassifier
     from genre_nbs.collections import load_collection
 
     if plot is not None:
         check_plot(plot, model_file(model))
-    classifier = GenreClassifier.load(model_file(model))
+    classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
     say_bad(examples.bad)
@@ -299,9 +300,9 @@ def predict(
 
     Example: genre-nbs predict "my song.mp3" --model model.safetensors
     """
-    from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.app.models import load_model
 
-    classifier = GenreClassifier.load(model_file(model))
+    classifier = load_model(model_file(model))
     found, (files, errors) = [], song_files(songs)
     for song in files:
         try:
@@ -338,10 +339,12 @@ def song_files(names):
 
 def predicted(classifier, song):
     "What the classifier says of a song, most probable genre first, as JSON holds it."
-    proba = classifier.predict_proba(song)
+    from genre_nbs.app.models import proba_and_note
+
+    proba, note = proba_and_note(classifier, song)
     order = proba.argsort()[::-1]
     named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
-    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named}
+    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named} | ({"note": note} if note else {})
 
 
 def prediction_line(song, alone):
@@ -350,7 +353,7 @@ def prediction_line(song, alone):
 
     likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
     said = f"The song genre is {genre_title(song['genre'])}" if alone else f"{song['path']}: {genre_title(song['genre'])}"
-    return printable(f"{said}  ({likely})")
+    return printable(f"{said}  ({likely})" + (f"; {song['note']}" if "note" in song else ""))
 
 
 @app.command()
@@ -364,7 +367,7 @@ def optimizers(
     epochs: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Of each run; the recipe's, or 5 when quick.")] = None,
     valid: Valid = None,
     split: Split = None,
-    test: Annotated[Path | None, typer.Option(help="Test set, used once, by the final runs.")] = None,
+    test: Test = None,
     seed: Seed = 0,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
@@ -385,9 +388,9 @@ def optimizers(
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
     where = {"jobs": jobs, "scheduler": scheduler, "device": device}
-    study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, sys.stderr.isatty(), **where)
-    say_bad(bad)
-    say_notes(division.notes)
+    shown = sys.stderr.isatty()
+    study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, shown, **where)
+    say_bad(bad), say_notes(division.notes)
     try:
         result = compare.compare(study, out) | {"split": division.to_dict()}
     except KeyboardInterrupt:

@@ -23,6 +23,10 @@ def make_study(recipe, data, table, quick=False, changes=None, valid=None, split
     """
     if where.get("scheduler") is None:
         pick_device(where.get("device"))
+    if split == "all":
+        raise ValueError("a comparison needs validation songs, and --split all leaves none")
+    if not hasattr(recipe, "optimizer_options") or hasattr(recipe, "train"):
+        raise ValueError(f"recipe {recipe.name} is not one network, so optimizers cannot be compared on it")
     representation, jobs = adapt_representation(recipe.representation, data), where.get("jobs", 1)
     train, held_out, division = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=progress)
     test_set = None if test is None else load_collection(test, representation, train.genres, jobs, progress)

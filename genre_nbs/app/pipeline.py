@@ -39,7 +39,7 @@ class Split:
         return {"how": self.how, "train": self.train, "valid": self.valid, "notes": self.notes}
 
     def __str__(self):
-        return f"split: {self.how}; training set {in_words(self.train)}; validation set {in_words(self.valid)}"
+        return f"split: {self.how}; training set {in_words(self.train)}; {'validation set ' + in_words(self.valid) if self.valid else 'no validation set'}"
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Trained:
     classifier: GenreClassifier
     history: History
     train: Examples
-    valid: Examples
+    valid: Examples | None  # None where all songs were learned from
     evaluations: dict  # 'example' and 'track' -> Evaluation on the validation set
     duplicates: pd.DataFrame  # recordings that the collection holds more than once; they were kept in one subset
     split: Split = field(default_factory=Split)
@@ -88,27 +88,40 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
 
     `valid` is a collection of its own; without it a part of `data` is kept apart by `split`, which is by artist where
     the artists are known and by track otherwise. `artists` is a file that names them. With `duplicates`, copies of a
-    recording are looked for, and kept in one subset of a split by track, artist or hash. How the songs were split is in
+    recording are looked for, and kept in one subset of a split by track, artist or hash. The split `all` learns from all songs, for all
+    epochs: there is no validation set then, and there are no evaluations. How the songs were split is in
     `.split`, and checksums of the training tracks are in the settings of the classifier, for `learned_tracks`.
     `checkpoint` is a file that a killed run goes on from. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
     representation = adapt_representation(recipe.representation, data)
-    recipe = replace(recipe, representation=representation, **changes)
-    make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # refuses what cannot be, before songs are read
+    recipe = changed_recipe(recipe, representation=representation, **changes)
     train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
     classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
-    if not history.best_epoch:
+    if history.diverged_at and not history.best_epoch:
         if checkpoint is not None:
             Path(checkpoint).unlink(missing_ok=True)
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
     marks = track_checksums(train)
     classifier.settings["split"] = how.to_dict()
     classifier.settings["training_tracks"] = sorted(set(marks.values())) if len(marks) <= MOST_REMEMBERED else None
-    return Trained(classifier, history, train, valid, evaluate_classifier(classifier, valid), how.duplicates, how)
+    return Trained(classifier, history, train, valid, {} if valid is None else evaluate_classifier(classifier, valid), how.duplicates, how)
+
+
+def changed_recipe(recipe, **changes):
+    "A recipe with some of its fields changed. Raises `ValueError` for a field that it does not have, and for an optimizer that cannot be made."
+    for name in changes:
+        if not hasattr(recipe, name):
+            raise ValueError(f"recipe {recipe.name} trains without {name.replace('_', ' ')}: leave out --{name.replace('_', '-')}")
+    recipe = replace(recipe, **changes)
+    if hasattr(recipe, "optimizer"):
+        make_optimizer(nn.Linear(1, 1), recipe.optimizer, recipe.lr, recipe.optimizer_options)  # before songs are read
+    return recipe
 
 
 def train_resumed(recipe, train, valid, seed, progress, checkpoint):
     "Train; a run that was killed goes on from its checkpoint. One of another run, or a damaged one, is thrown away."
+    if hasattr(recipe, "train"):  # a recipe of several parts trains itself, and keeps no checkpoint
+        return recipe.train(train, valid, seed=seed, progress=progress)
     settings = {"seed": seed, "progress": progress, "checkpoint": checkpoint}
     try:
         return train_classifier(recipe, train, valid, **settings)
@@ -133,9 +146,10 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
         train, how.how = without_test(examples, how.notes), "a validation set of its own"
         held_out = load_collection(valid, representation, examples.genres, jobs, progress)
     else:
-        train, held_out, how.how = divide(examples, split, valid_size, seed, how.notes)
-    how.train, how.valid = sizes(train), sizes(held_out)
-    for name, subset in (("training", train), ("validation", held_out)):
+        train, held_out, how.how = (without_test(examples, how.notes), None, "all") if split == "all" else divide(examples, split, valid_size, seed, how.notes)
+    subsets = {"training": train} | ({} if held_out is None else {"validation": held_out})
+    how.train, how.valid = sizes(train), {} if held_out is None else sizes(held_out)
+    for name, subset in subsets.items():
         if absent := [genre for label, genre in enumerate(examples.genres) if label not in subset.y]:
             how.notes.append(f"the {name} set has no track of {', '.join(absent)}")
     return check_two_genres(train), held_out, how

@@ -3,8 +3,9 @@
 from genre_nbs.mel_cnn import MEL, MEL_BEST
 from genre_nbs.mlp import MLP, MLP_ATHENS
 from genre_nbs.picture_cnn import PICTURE_BEST, PICTURE_FINAL, PICTURE_FIRST
+from genre_nbs.song_features import BEST, SONG_BEST
 
-RECIPES = {recipe.name: recipe for recipe in (MLP, MLP_ATHENS, PICTURE_FIRST, PICTURE_FINAL, PICTURE_BEST, MEL, MEL_BEST)}
+RECIPES = {recipe.name: recipe for recipe in (MLP, MLP_ATHENS, PICTURE_FIRST, PICTURE_FINAL, PICTURE_BEST, MEL, MEL_BEST, SONG_BEST, BEST)}
 
 
 def find_recipe(name):

@@ -233,7 +233,16 @@ def write_model(
     network: nn.Module,  # whose weights and buffers are written
 ):
     "Write a model to one file, atomically; the same model gives the same bytes. Raises `OSError` when it cannot be written."
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_tensors(path, header, network.state_dict())
+
+
+def write_tensors(
+    path,  # where to
+    header: dict,  # JSON-able
+    tensors: dict,  # name -> tensor
+):
+    "Write a header and tensors to one file, as `write_model` does."
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
         try:
             save_file(tensors, part, metadata={HEADER: json.dumps({"version": VERSION} | header)})
@@ -241,19 +250,20 @@ def write_model(
             raise OSError(None, f"cannot be written ({error})", str(path)) from error
 
 
-def read_model(
-    path,  # a file that `write_model` wrote
-) -> tuple:  # header (dict), weights (dict of tensors, float16 as float32)
-    "What stands in a model file. Raises `ModelError` when it is no model of ours, is cut short, or has another version."
+def opened(path, tensors):
+    "Metadata and, where asked, tensors of a file. Raises `ModelError` when it is no safetensors file, or is cut short."
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path}: is no model file, or is cut short") from error
+
+
+def checked_description(path, metadata) -> dict:
+    "The header of a model of ours. Raises `ModelError` when there is none, or another version's."
     if HEADER not in metadata:
         raise ModelError(f"{path}: is a safetensors file, but no model of genre_nbs")
     try:
@@ -264,7 +274,24 @@ def read_model(
         raise ModelError(f"{path}: its description cannot be read")
     if header.get("version") != VERSION:
         raise ModelError(f"{path}: has version {header.get('version')!r}, this package reads version {VERSION}; train the model again")
-    return header, {name: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for name, t in tensors.items()}
+    return header
+
+
+def read_header(
+    path,  # a model file
+) -> dict:  # its header
+    "What a model file says of itself, without its weights. Raises `ModelError` as `read_model` does."
+    return checked_description(path, opened(path, tensors=False)[0])
+
+
+def read_model(
+    path,  # a file that `write_model` wrote
+) -> tuple:  # header (dict), weights (dict of tensors, float16 as float32)
+    "What stands in a model file. Raises `ModelError` when it is no model of ours, is cut short, or has another version."
+    metadata, tensors = opened(path, tensors=True)
+    header = checked_description(path, metadata)
+    # a copy lies on a whole multiple of 64 bytes, where matrix products add up in the same order as those of a network just trained
+    return header, {name: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t.clone() for name, t in tensors.items()}
 
 
 def check_header(

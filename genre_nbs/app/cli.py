@@ -382,19 +382,18 @@ def optimizers(
     from genre_nbs.io.files import check_target
 
     check_split(valid, split, data, test)
-    found = find_recipe(recipe)
-    check_target(out / "runs.csv")
+    found, table = find_recipe(recipe), out / "runs.csv"
+    check_target(table)
     from genre_nbs.app import compare  # only now: what was wrong so far is said at once
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
-    where = {"jobs": jobs, "scheduler": scheduler, "device": device}
-    shown = sys.stderr.isatty()
-    study, bad, division = compare.make_study(found, data, out / "runs.csv", quick, changes, valid, split, test, seed, shown, **where)
-    say_bad(bad), say_notes(division.notes)
+    where = {"jobs": jobs, "scheduler": scheduler, "device": device, "progress": sys.stderr.isatty()}
+    study, bad, division = compare.make_study(found, data, table, quick, changes, valid, split, test, seed, **where)
+    say_bad(bad, division.notes)
     try:
         result = compare.compare(study, out) | {"split": division.to_dict()}
     except KeyboardInterrupt:
-        say(f"the runs that are done are kept in {study.table}; the same command goes on from there")
+        say(f"the runs that are done are kept in {table}; the same command goes on from there")
         raise
     emit(result, as_json, f"{division}\n\n{result.pop('text')}")
 

@@ -35,12 +35,13 @@ def emit(result, as_json, text):
     print(text, flush=True)
 
 
-def say_bad(bad):
-    "Name the files that were skipped."
+def say_bad(bad, notes=()):
+    "Name the files that were skipped, and what was decided for the user."
     for path, reason in bad.itertuples(index=False):
         say(f"skipped: {path}: {reason}")
     if len(bad):
         say(f"{len(bad)} invalid file{'s' if len(bad) > 1 else ''} skipped")
+    say_notes(notes)
 
 
 def say_notes(notes):

@@ -246,11 +246,12 @@ def resume(
     run: Run, # just begun; is taken to where the checkpoint left off, in place
     checkpoint: str | Path, # its file; where there is none, the run stays as it is
     augment: Callable | None, train: Examples, valid: Examples | None, # what else the run depends on
-):
+) -> nn.Module: # the fast form of the run's model
     "Goes on from a checkpoint. Raises `ValueError` when it is damaged or belongs to another run."
     about = {"augment": getattr(augment, "__name__", None), "data": run_checksum(run.model, train, valid)}
     run.settings = json.loads(json.dumps(run.settings)) | about
     if Path(checkpoint).exists(): load_checkpoint(checkpoint, run)
+    return accelerated(run.model)
 
 # %% ../nbs/08_training.ipynb #09be9615
 def fit(
@@ -280,9 +281,9 @@ def fit(
     device = pick_device(device)
     with device_context(device), freed_memory_kept():
         data, held_out = prepare_data(model, train, valid, device)
-        run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
-        if checkpoint is not None: resume(run, checkpoint, augment, train, valid)
         fast = accelerated(model) # computes the same, to rounding, with the same weights
+        run = Run(model, make_optimizer(model, optimizer, lr, optimizer_options), settings, History(), copy_weights(model))
+        if checkpoint is not None: fast = resume(run, checkpoint, augment, train, valid)
         if augment is None: data = (unfolded(fast, data[0]), data[1])
         if held_out is not None: held_out = (unfolded(fast, held_out[0]), held_out[1])
         backward = graphed_gradients(batch_gradients, fast) if cuda_graph and device.type == "cuda" else batch_gradients

@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genre_nbs.app.cli import corpus
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.practice import RESERVED_ARTISTS, practice_corpus, practice_song, songs, sounds, write_corpus
+from genre_nbs.practice import RESERVED_ARTISTS, corpus, practice_corpus, practice_song, songs, sounds, write_corpus
 from genre_nbs.practice.artists import make_artist
 from genre_nbs.practice.songs import compose, form
 from genre_nbs.practice.styles import STYLES

@@ -283,7 +283,8 @@ def save_audio(
         try:
             with sf.SoundFile(part, 'w', sr, channels=1, **kwargs) as song: # in blocks: libsndfile crashes on minutes of ogg at once
                 for start in range(0, len(y), 65536): song.write(np.clip(y[start:start + 65536], -1, 1))
-        except sf.LibsndfileError as error: # a full disk is "System error" to it
+        except sf.LibsndfileError as error:
+            if error.code != 2: raise # 2 is "System error", such as a full disk
             raise OSError(None, f'cannot be written ({error.error_string.strip(" .")}; is the disk full?)', str(path)) from error
         if path.suffix.lower() == '.ogg': part.write_bytes(ogg_without_serial(part.read_bytes()))
     return path

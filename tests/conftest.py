@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from genre_nbs.app.cli import main
+from genre_nbs.fast import conv
 from genre_nbs.io.decode import save_audio
+from genre_nbs.training import fit
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two processes that fill numba's cache of librosa's functions at once can spoil it, and whoever loads it crashes.
@@ -70,3 +72,17 @@ def real_data():
     if not folder:
         pytest.skip("GENRE_NBS_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def fit_textbook(monkeypatch):
+    "`fit` without acceleration: the layers of the network itself, in PyTorch's usual memory format."
+
+    def train(network, *arguments, **settings):
+        with monkeypatch.context() as patch:
+            patch.setattr("genre_nbs.training.accelerated", lambda network: network)
+            for layer in (conv.PatchProduct, conv.SkipZeros):
+                patch.setattr(layer, "apply", lambda *x: pytest.fail("a fast layer was used"))
+            return fit(network, *arguments, **settings)
+
+    return train

@@ -274,20 +274,6 @@ def small(seed=0):
     return picture_cnn((3, 64, 64), 2, (4, 6, 4), hidden=8)
 
 
-@pytest.fixture
-def fit_textbook(monkeypatch):
-    "`fit` without acceleration: the layers of the network itself, in PyTorch's usual memory format."
-
-    def train(network, *arguments, **settings):
-        with monkeypatch.context() as patch:
-            patch.setattr("genre_nbs.training.accelerated", lambda network: network)
-            patch.setattr(convolutions.PatchProduct, "apply", lambda *x: pytest.fail("a fast layer was used"))
-            patch.setattr(convolutions.SkipZeros, "apply", lambda *x: pytest.fail("a fast layer was used"))
-            return fit(network, *arguments, **settings)
-
-    return train
-
-
 def grey(seed=0):
     "A small network for grey pictures."
     torch.manual_seed(seed)

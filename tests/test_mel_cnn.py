@@ -43,19 +43,6 @@ def test_sizes_are_those_of_the_athens_project():
         assert network((21, 128), 3)(torch.randn(2, 21, 128)).shape == (2, 3)
 
 
-@pytest.fixture
-def fit_textbook(monkeypatch):
-    "`fit` without acceleration: the layers of the network itself, in PyTorch's usual memory format."
-
-    def train(network, *arguments, **settings):
-        with monkeypatch.context() as patch:
-            patch.setattr("genre_nbs.training.accelerated", lambda network: network)
-            patch.setattr(convolutions.SkipZeros, "apply", lambda *x: pytest.fail("a fast layer was used"))
-            return fit(network, *arguments, **settings)
-
-    return train
-
-
 def small(network, seed=0):
     "A network for small windows, which trains in no time."
     torch.manual_seed(seed)

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile as sf
 
 from genre_nbs.io import containers
-from genre_nbs.io.files import atomic_path
+from genre_nbs.io.files import FileProblem, atomic_path
 from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, SILENCE
 
 WRITTEN_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what `save_audio` writes
@@ -17,14 +17,8 @@ AUDIO_SUFFIXES = WRITTEN_SUFFIXES + ( # what a folder of songs is searched for
     '.m4a', '.mp4', '.aac', '.opus', '.oga', '.webm', '.weba', '.wma', '.aiff', '.aif', '.aifc', '.alac', '.m4b', '.mka', '.mp2', '.snd', '.w64', '.caf')
 
 
-class AudioError(ValueError):
+class AudioError(FileProblem):
     "A song that cannot be used: `path` says which, `reason` why."
-
-    def __init__(self, path, reason):
-        self.path, self.reason = str(path), reason
-        super().__init__(f'{path}: {reason}' if str(path) else reason)
-
-    def __reduce__(self): return type(self), (self.path, self.reason)
 
 
 LOUDEST = 1e10 # beyond any scale in use, and squares of it fit into float32

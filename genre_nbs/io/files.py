@@ -7,6 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class FileProblem(ValueError):
+    "A file that cannot be used: `path` says which, `reason` why."
+
+    def __init__(self, path, reason):
+        self.path, self.reason = str(path), reason
+        super().__init__(f'{path}: {reason}' if str(path) else reason)
+
+    def __reduce__(self): return type(self), (self.path, self.reason)
+
 
 @contextmanager
 def atomic_path(path):

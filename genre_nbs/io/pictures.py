@@ -7,16 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genre_nbs.io.files import atomic_path
+from genre_nbs.io.files import FileProblem, atomic_path
 
-class PictureError(ValueError):
+
+class PictureError(FileProblem):
     "A picture that cannot be used: `path` says which, `reason` why."
-
-    def __init__(self, path, reason):
-        self.path, self.reason = str(path), reason
-        super().__init__(f'{path}: {reason}' if str(path) else reason)
-
-    def __reduce__(self): return type(self), (self.path, self.reason)
 
 
 PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg') # what a folder of pictures is searched for

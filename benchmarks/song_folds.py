@@ -49,6 +49,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     recipe = find_recipe(given.recipe)
+    if given.epochs and not hasattr(recipe, "epochs"):
+        parser.error(f"{given.recipe} has no epochs")
     if given.epochs:
         recipe = replace(recipe, epochs=given.epochs)
     examples = load_collection(given.data, recipe.representation, artists=given.index)

@@ -16,4 +16,7 @@ def main():
     from genre_nbs.app.cli import main as command_line
 
     signal.signal(signal.SIGINT, before)
-    command_line()
+    try:
+        command_line()
+    finally:  # all is said and done: Ctrl-C while Python ends changes nothing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

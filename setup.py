@@ -12,6 +12,8 @@ cfg = parser["DEFAULT"]
 EXTRAS = ("app", "cluster", "kaggle", "bench", "dev")
 STATUS = {"3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 ROOMS = ("app", "fast", "io", "practice")
+COURSE = {"genre_nbs.course": "nbs"} | {f"genre_nbs.course.{name}": f"nbs/{name}" for name in ("exercises", "solutions")}
+COURSE |= {f"genre_nbs.course.{name}": name for name in ("data_samples", "test_samples")}
 MINORS = range(int(cfg["min_python"].split(".")[1]), 14)
 
 setup(
@@ -39,9 +41,9 @@ setup(
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"],
     },
-    # The notebooks travel inside the wheel as genre_nbs/course, for `genre-nbs lab`.
-    packages=["genre_nbs", *(f"genre_nbs.{room}" for room in ROOMS), "genre_nbs.course"],
-    package_dir={"genre_nbs.course": "nbs"},
-    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], "genre_nbs.course": ["*.ipynb"]},
+    # The course travels inside the wheel as genre_nbs/course, for `genre-nbs lab`.
+    packages=["genre_nbs", *(f"genre_nbs.{room}" for room in ROOMS), *COURSE],
+    package_dir=COURSE,
+    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], **{name: ["*.ipynb", "*.ogg", "*.png"] for name in COURSE}},
     zip_safe=False,
 )

@@ -151,17 +151,6 @@ def test_nothing_heavy_before_it_is_needed():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_lab_never_overwrites_changed_notebooks(genre_nbs_cli, tmp_path):
-    folder = tmp_path / "course"
-    first = json.loads(genre_nbs_cli("lab", folder, "--no-open", "--json").stdout)
-    assert "00_genres.ipynb" in first["copied"] and (folder / "00_genres.ipynb").is_file()
-    (folder / "00_genres.ipynb").write_text("mine")
-    (folder / "01_audio.ipynb").unlink()
-    second = json.loads(genre_nbs_cli("lab", folder, "--no-open", "--json").stdout)
-    assert second["copied"] == ["01_audio.ipynb"] and second["kept"] == ["00_genres.ipynb"]
-    assert (folder / "00_genres.ipynb").read_text() == "mine"
-
-
 @pytest.mark.data
 def test_real_songs(real_data, genre_nbs_cli, tmp_path):
     songs, model = real_data / "gtzan_audio", tmp_path / "m.safetensors"

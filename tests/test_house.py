@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "genre_nbs"
 LONGEST_FILE, LONGEST_LESSON, LONGEST_FUNCTION, LONGEST_PRACTICE = 450, 300, 40, 300
-WINGS, GROUND = ("io", "fast"), ("genres", "style")  # GROUND: what the practice songs may know of the corridor
+WINGS, GROUND = ("io", "fast"), ("genres", "style", "checks")  # GROUND: what the practice songs may know of the corridor
 
 
 @lru_cache

@@ -19,7 +19,8 @@ def run(*command, cwd):
 def differing(copy):
     "Files of the copy that differ from the checkout after exporting, cleaning and making the README again."
     run("nbdev_export", cwd=copy)
-    for notebook in sorted((copy / "nbs").glob("*.ipynb")):
+    run(sys.executable, "tools/make_exercises.py", cwd=copy)
+    for notebook in sorted((copy / "nbs").rglob("*.ipynb")):
         run("nbdev_clean", "--fname", notebook, cwd=copy)
     run(sys.executable, "tools/make_readme.py", cwd=copy)
     files = [p.relative_to(copy) for folder in ("nbs", "genre_nbs") for p in sorted((copy / folder).rglob("*")) if p.is_file()]
@@ -32,8 +33,8 @@ def complaints():
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info", "build", "dist"))
-        yield from (f"{name}: not current, run nbdev_export, nbdev_clean and tools/make_readme.py" for name in differing(copy))
-    for notebook in sorted((ROOT / "nbs").glob("*.ipynb")):
+        yield from (f"{name}: not current, run nbdev_export, tools/make_exercises.py, nbdev_clean and tools/make_readme.py" for name in differing(copy))
+    for notebook in sorted((ROOT / "nbs").rglob("*.ipynb")):
         data = notebook.read_bytes()
         if len(data) >= TOP:
             yield f"{notebook.name}: {len(data) >> 10} KiB, the limit is 3 MB"

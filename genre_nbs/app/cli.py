@@ -400,24 +400,21 @@ def optimizers(
 
 @app.command()
 def lab(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the notebooks go.")] = Path("genre-course"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the course goes.")] = Path("genre-course"),
     open_lab: Annotated[bool, typer.Option("--open/--no-open", help="Start JupyterLab there.")] = True,
+    check: Annotated[bool, typer.Option("--check", help="Run the checks of your exercises there, and print how far you are.")] = False,
     as_json: Json = False,
 ):
-    """Copy the course notebooks (never over changed ones) and open JupyterLab there.
+    """Copy the course (never over what you changed) and open JupyterLab there; or check your exercises.
 
     Example: genre-nbs lab my-course
     """
-    from genre_nbs.app.course import copy_course
+    from genre_nbs.app.lab import lay_out, open_course, progress
 
-    copied, kept = copy_course(folder)
-    for name in kept:
-        say(f"kept, since you changed it: {name}")
-    emit({"folder": str(folder), "copied": copied, "kept": kept}, as_json, f"{len(copied)} notebooks copied to {folder}")
-    if open_lab and not as_json:
-        import subprocess
-
-        raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(folder)]))
+    result, text = progress(folder) if check else lay_out(folder)
+    emit(result, as_json, text)
+    if open_lab and not as_json and not check:
+        raise typer.Exit(open_course(folder))
 
 
 def main():

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from genre_nbs.app.course import START, course_files, copy_course
+from genre_nbs.app.course import START, copy_course, course_files
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,10 +14,10 @@ from importlib.resources import files
 
 import numpy as np
 import torch
-from scipy.stats import trim_mean
 from torch import nn
 
 from .classifier import GenreClassifier
+from .datasets import Representation
 from .genres import genre_colors, genre_title
 from .io.files import FileProblem
 from .io.model_files import read_header
@@ -93,7 +93,9 @@ def mean_logits(proba):
     return np.exp(logits - logits.max())
 
 
-def trimmed_mean(proba): return trim_mean(proba, 0.2)
+def trimmed_mean(proba):
+    cut = len(proba) // 5 # of each genre's probabilities, the lowest and the highest fifth are left out
+    return np.sort(proba, axis=0)[cut:len(proba) - cut].mean(0)
 
 
 RULES = {'mean of probabilities': mean_proba, 'mean of logits': mean_logits, 'trimmed mean': trimmed_mean}
@@ -141,7 +143,8 @@ def segment_proba(
     "What the classifier says of each segment of a song. Raises `AudioError` or `PictureError`."
     representation, stream = classifier.representation, SoundStream(song, classifier.representation.sr)
     is_picture, notes = str(song).lower().endswith(PICTURE_SUFFIXES), hasattr(classifier, 'predict_with_note')
-    segments = picture_segments(song, representation) if is_picture else stream_segments(stream, representation, overlap)
+    repeat = type(representation) is Representation # a `SongPicture` repeats a short song itself
+    segments = picture_segments(song, representation) if is_picture else stream_segments(stream, representation, overlap, repeat)
     starts, proba, bands = [], [], 0
     for begin, x in segments:
         starts.append(begin)

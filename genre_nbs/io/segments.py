@@ -76,6 +76,7 @@ def stream_segments(
     stream, # yields waveforms, such as a `SoundStream`
     representation, # a `Representation`
     overlap: int = 2, # segments that hear each moment
+    repeat: bool = True, # whether a song shorter than a segment is repeated here; else the representation takes it as it is
 ): # yields (where each begins in samples, examples) for some segments at a time
     "Segments of a song of any length in flat memory; the last one ends where the song ends. Raises `AudioError`."
     sr, size = representation.sr, round(representation.seconds * representation.sr)
@@ -89,7 +90,7 @@ def stream_segments(
         y, origin, first = y[starts[-1]:], origin + starts[-1], hop # the last segment stays, for the end of the song
     shortest = 1. if representation.kind == 'picture' else representation.seconds
     if len(y) < shortest * sr: raise AudioError('', f'holds {len(y) / sr:.2f} s of sound, fewer than the {shortest:g} s needed')
-    y = y if len(y) >= size else np.resize(y, size) # a shorter song is repeated
+    if len(y) < size: yield np.array([0]), representation.of_waveform(np.resize(y, size) if repeat else y, sr)
     starts, x = cut_segments(representation, y, hop, first)
     if len(starts): yield origin + starts, x
     covered = starts[-1] + size if len(starts) else size

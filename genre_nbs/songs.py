@@ -11,6 +11,7 @@ __all__ = ['RULES', 'load_model', 'shipped_path', 'shipped_model', 'SongAnswer',
 import copy
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 from .classifier import GenreClassifier
 from .datasets import Representation
 from .genres import genre_colors, genre_title
+from .io.decode import AudioError
 from .io.files import FileProblem
 from .io.model_files import read_header
 from .io.pictures import PICTURE_SUFFIXES
@@ -36,12 +38,12 @@ def load_model(
     return SongClassifier.load(path)
 
 
-def shipped_path(): # the model file that comes with the package
+def shipped_path() -> Path: # the model file that comes with the package
     "Where the trained model lies. Raises `FileProblem` when it is missing."
-    path = files('genre_nbs') / 'models' / 'gtzan.safetensors'
+    path = Path(str(files('genre_nbs') / 'models' / 'gtzan.safetensors'))
     if path.is_file(): return path
     raise FileProblem(path, 'the model that comes with the package is missing; install genre_nbs anew, '
-                      'or train a model (genre-nbs train DATA --recipe best --out model.safetensors) and name it: --model model.safetensors')
+                      'or train one (genre-nbs train DATA --recipe best --out model.safetensors) and name it (--model model.safetensors)')
 
 
 def shipped_model(): # a classifier
@@ -165,7 +167,8 @@ def listen(
 ) -> SongAnswer:
     "What is the genre of a song? Raises `AudioError` or `PictureError` for a file that cannot be used."
     classifier = shipped_model() if classifier is None else classifier
-    timeline, times, seconds, envelope, note = segment_proba(song, classifier, overlap)
+    try: timeline, times, seconds, envelope, note = segment_proba(song, classifier, overlap)
+    except AudioError as error: raise AudioError(song, error.reason) from error
     p, genres = combine(timeline, rule), tuple(classifier.genres)
     proba = {genres[i]: float(p[i]) for i in np.argsort(-p, kind='stable')}
     genre, best = next(iter(proba.items()))

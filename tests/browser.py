@@ -155,7 +155,9 @@ class Browser:
         self.run(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         box = self.run(f"(() => {{ const b = {element}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; }})()")
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            self.send("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left" if kind != "mouseMoved" else "none", clickCount=1)
+            self.send(
+                "Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left" if kind != "mouseMoved" else "none", clickCount=1
+            )
 
     def write(self, text):
         "Type a text where the cursor stands."

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -63,7 +64,7 @@ def serve(model=None, port=None, open_browser=True, ready=print):
 
         load_model(model)  # a file that is none is said here and not in the page
         os.environ[MODEL] = str(Path(model).resolve())
-    voila = Voila(ip=HOST, port=free_port(port), port_retries=0, open_browser=open_browser, log_level=logging.WARNING, **server_settings())
+    voila = Voila(ip=HOST, port=free_port(port), port_retries=0, open_browser=open_browser, log_level=logging.ERROR, **server_settings())
     voila.initialize([str(course_folder() / "app.ipynb")])
     IOLoop.current().add_callback(lambda: ready(f"http://{HOST}:{voila.port}/"))
     voila.start()
@@ -79,13 +80,24 @@ def server_settings():
 
         kernel_dirs = []
 
+        def get_kernel_spec(self, kernel_name):
+            spec = super().get_kernel_spec(kernel_name)
+            spec.argv.append("--log-level=ERROR")
+            return spec
+
     config = Config(
-        VoilaConfiguration={"kernel_spec_manager_class": ThisPython, "file_allowlist": [], "allow_template_override": "NO", "allow_theme_override": "NO"},
+        VoilaConfiguration={
+            "kernel_spec_manager_class": ThisPython,
+            "file_allowlist": [],
+            "allow_template_override": "NO",
+            "allow_theme_override": "NO",
+        },
         ZMQChannelsWebsocketConnection={"limit_rate": False},  # a player may be larger than the 1 MB a second of a usual notebook
         MappingKernelManager={"cull_idle_timeout": IDLE_SECONDS, "cull_interval": 60},
     )
     tornado_settings = {
         "websocket_max_message_size": MOST_BYTES + MORE_BYTES,
+        "ws_ping_timeout": 30_000,  # milliseconds
         "allow_remote_access": False,  # requests under another name than these are refused: they come from foreign pages (DNS rebinding)
         "local_hostnames": [HOST, "localhost"],
         "headers": {"Content-Security-Policy": POLICY},
@@ -114,7 +126,7 @@ class SongPage:
         import ipywidgets as widgets
 
         self.model = model or os.environ.get(MODEL)
-        self.classifier, self.count = None, 0
+        self.loading, self.count = ThreadPoolExecutor(1).submit(self.load), 0  # while the songs are still being chosen
         self.upload = widgets.FileUpload(multiple=True, description="Choose songs", icon="").add_class("songs-upload")
         self.done = widgets.HTML(done_mark(0)).add_class("songs-hidden")
         self.cards = widgets.VBox().add_class("songs-cards")
@@ -141,7 +153,9 @@ class SongPage:
                 path.write_bytes(content)
                 return self.song(name, path)
         except (ValueError, OSError, MemoryError) as error:
-            reason = getattr(error, "reason", None) or str(error).replace(f"{path}: ", "") or "not enough memory"
+            reason = (
+                f"This file {getattr(error, 'reason', None) or str(error).replace(f'{path}: ', '') or 'needs more memory than there is'}"
+            )
         except Exception as error:  # a page that is silent and waits would be worse
             reason = f"{type(error).__name__}: {error} (this is a fault of genre-nbs)"
         return environment().get_template("song.html").render(name=name, reason=sentence(reason))
@@ -150,9 +164,7 @@ class SongPage:
         "What the page shows of one song, as HTML. Raises `AudioError` or `ValueError` for one that cannot be used."
         from genre_nbs.songs import listen
 
-        if self.classifier is None:
-            self.classifier = self.load()
-        answer = listen(path, self.classifier)
+        answer = listen(path, self.loading.result())
         return song_html(name, answer, *load_beginning(path))
 
     def load(self):
@@ -176,7 +188,7 @@ def done_mark(count):
 
 def safe_suffix(name):
     "The ending of a file name, if it is a plain one."
-    match = re.search(r"\.[A-Za-z0-9]{1,5}$", name)
+    match = re.search(r"\.[A-Za-z0-9]{1,5}\Z", name)
     return match[0].lower() if match else ""
 
 
@@ -216,7 +228,9 @@ def song_html(name, answer, y, sr):
         "timeline": json.dumps([[round(float(t), 2), genre_title(answer.genres[i]), round(100 * float(p))] for t, i, p in best]),
         "neighbours": [],
     }
-    return environment().get_template("song.html").render(name=name, reason=None, sure=answer.sure, note=answer.note, seconds=seconds, **shown)
+    return (
+        environment().get_template("song.html").render(name=name, reason=None, sure=answer.sure, note=answer.note, seconds=seconds, **shown)
+    )
 
 
 def clock(seconds):
@@ -226,9 +240,9 @@ def clock(seconds):
 
 
 def tick_times(seconds):
-    "At most seven times from 0 on, as far apart as a clock shows them."
+    "At most six times from 0 on, as far apart as a clock shows them; none so near to the end that its text would stand out."
     step = next((step for step in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800) if seconds / step <= 6), 3600)
-    return range(0, int(0.97 * seconds) + 1, step)
+    return range(0, int(0.88 * seconds) + 1, step)
 
 
 def svg_points(x, y):
@@ -248,4 +262,6 @@ def area_points(times, proba, seconds):
     x = 1000 * np.concatenate([[0], times, [seconds]]) / seconds
     edges = 100 * np.pad(np.cumsum(proba, 1), ((1, 1), (0, 0)), mode="edge")  # (n + 2, genres), lower edge of each
     edges = np.column_stack([np.zeros(len(x)), edges])
-    return [svg_points(np.concatenate([x, x[::-1]]), np.concatenate([top, low[::-1]])) for top, low in zip(edges.T, edges.T[1:], strict=False)]
+    return [
+        svg_points(np.concatenate([x, x[::-1]]), np.concatenate([top, low[::-1]])) for top, low in zip(edges.T, edges.T[1:], strict=False)
+    ]

@@ -21,6 +21,7 @@ DATA_HELP = (
     "A folder of genre folders (songs or pictures), an archive of one (.tar.gz, .zip), a manifest (.csv), a folder of the "
     "Free Music Archive, a folder with X.npy and labels.npy, or a table of features as Kaggle's."
 )
+SONG_HELP = "Song files (or pictures, for a picture model), folders of them, or patterns such as 'music/*.mp3'."
 PLOT_SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 SPLIT_HELP = "random, track, artist, hash, own, or a folder of list files; by artist where known. For train also all: no validation set."
 ALL_LEARNED = "Learned from all songs: none is left to evaluate the model on, so there are no scores."
@@ -34,7 +35,7 @@ Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help=SEED_HELP)]
 Jobs = Annotated[
     int, typer.Option(min=1, callback=lambda n: min(n, os.cpu_count() or 1), help="Processes that read songs; one a processor at most.")
 ]
-Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote.")]
+Model = Annotated[Path | None, typer.Option(help="Model file (.safetensors) that `genre-nbs train` wrote; without it the one that comes along.")]
 Recipe = Annotated[str, typer.Option(help="What to train, such as mlp.")]
 Valid = Annotated[Path | None, typer.Option(help=VALID_HELP)]
 Test = Annotated[Path | None, typer.Option(help="Test set, used once, by the final runs.")]
@@ -51,12 +52,12 @@ Scheduler = Annotated[str | None, typer.Option(help=SCHEDULER_HELP)]
 
 
 def model_file(model):
-    "The model file that was named. Raises `ValueError` when none was: no model comes with the package yet."
-    if model is None:
-        raise ValueError(
-            "which model? Train one (genre-nbs train DATA --recipe mlp --out model.safetensors), then name it: --model model.safetensors"
-        )
-    return model
+    "The model file that was named, else the one that comes with the package. Raises `FileProblem` when that is missing."
+    if model is not None:
+        return model
+    from genre_nbs.songs import shipped_path
+
+    return shipped_path()
 
 
 def check_replaced(path, mark, what):
@@ -262,13 +263,13 @@ def evaluate(
     jobs: Jobs = 1,
     as_json: Json = False,
 ):
-    """Evaluate a model on data: scores with intervals, a table by genre, a confusion matrix.
+    """Evaluate a model on data: scores with intervals, a table by genre, a confusion matrix. Without --model the one that comes along.
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
-    from genre_nbs.app.models import load_model
     from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
     from genre_nbs.collections import load_collection
+    from genre_nbs.songs import load_model
 
     if plot is not None:
         check_plot(plot, model_file(model))
@@ -292,68 +293,29 @@ def evaluate(
 
 @app.command()
 def predict(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help="Song files (or pictures, for a picture model), or folders of them.")],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help=SONG_HELP)],
     model: Model = None,
+    timeline: Annotated[Path | None, typer.Option(help="Picture file for the genre over time (.png, .svg, .pdf); one a song.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many genres to name for each song.")] = 3,
     as_json: Json = False,
 ):
-    """Predict the genre of songs.
+    """Predict the genre of songs of any length; "not sure" where the model does not know.
 
-    Example: genre-nbs predict "my song.mp3" --model model.safetensors
+    Example: genre-nbs predict "my song.mp3" --timeline timeline.png
     """
-    from genre_nbs.app.models import load_model
+    file = model_file(model)
+    if timeline is not None:
+        check_plot(timeline, file)
+    from genre_nbs.app.predict import predict_songs
+    from genre_nbs.songs import load_model
 
-    classifier = load_model(model_file(model))
-    found, (files, errors) = [], song_files(songs)
-    for song in files:
-        try:
-            found.append(predicted(classifier, song))
-        except ValueError as error:
-            errors.append(str(error) if str(song) in str(error) else f"{song}: {error}")
+    found, lines, errors = predict_songs(load_model(file), songs, timeline, top)
     if found or as_json:
-        emit({"songs": found, "errors": errors}, as_json, "\n".join(prediction_line(song, alone=len(found) + len(errors) == 1) for song in found))
+        emit({"songs": found, "errors": errors}, as_json, "\n".join(map(printable, lines)))
     for error in errors[:-1]:
         say(f"Error: {error}")
     if errors:
         raise ValueError(errors[-1])
-
-
-def song_files(names):
-    "The files that were named, with all songs (or else pictures) inside the folders that were; and what cannot be used, a line each."
-    from genre_nbs.io.decode import AUDIO_SUFFIXES
-    from genre_nbs.io.pictures import PICTURE_SUFFIXES
-
-    files, errors = [], []
-    for name in names:
-        if str(name) == "-":
-            errors.append("a song is read from a file, not from standard input (-)")
-            continue
-        if not name.is_dir():
-            files.append(name)
-            continue
-        inside = [path for path in sorted(name.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and path.is_file()]
-        if not inside:
-            errors.append(f"{name}: no songs or pictures in this folder")
-        files += [path for path in inside if path.suffix.lower() in AUDIO_SUFFIXES] or inside
-    return files, errors
-
-
-def predicted(classifier, song):
-    "What the classifier says of a song, most probable genre first, as JSON holds it."
-    from genre_nbs.app.models import proba_and_note
-
-    proba, note = proba_and_note(classifier, song)
-    order = proba.argsort()[::-1]
-    named = {classifier.genres[i]: round(float(proba[i]), 4) for i in order}
-    return {"path": str(song), "genre": classifier.genres[order[0]], "proba": named} | ({"note": note} if note else {})
-
-
-def prediction_line(song, alone):
-    "A prediction for people."
-    from genre_nbs.genres import genre_title
-
-    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in list(song["proba"].items())[:3])
-    said = f"The song genre is {genre_title(song['genre'])}" if alone else f"{song['path']}: {genre_title(song['genre'])}"
-    return printable(f"{said}  ({likely})" + (f"; {song['note']}" if "note" in song else ""))
 
 
 @app.command()

@@ -1,0 +1,94 @@
+"What `genre-nbs predict` does: finds the songs, loads the model once, and gives one answer after the other."
+
+import glob
+import sys
+from itertools import chain
+from pathlib import Path
+
+from genre_nbs.genres import genre_title
+from genre_nbs.io.cluster import progress_bar
+from genre_nbs.io.decode import AUDIO_SUFFIXES
+from genre_nbs.io.files import atomic_path
+from genre_nbs.io.pictures import PICTURE_SUFFIXES
+from genre_nbs.songs import listen, plot_timeline
+
+BAR_FROM = 3  # songs, from which on a progress bar is shown
+
+
+def song_files(
+    names,  # paths of files, folders, or patterns such as music/*.mp3
+) -> tuple:  # files; what cannot be used, a line each
+    "The files that were named, with all songs (or else pictures) inside the folders that were."
+    files, errors = [], []
+    for name in chain.from_iterable(map(matching, names)):
+        if str(name) == "-":
+            errors.append("a song is read from a file, not from standard input (-)")
+            continue
+        if not name.is_dir():
+            files.append(name)
+            continue
+        inside = [path for path in sorted(name.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and path.is_file()]
+        if not inside:
+            errors.append(f"{name}: no songs or pictures in this folder")
+        files += [path for path in inside if path.suffix.lower() in AUDIO_SUFFIXES] or inside
+    return files, errors
+
+
+def matching(
+    name,  # a path, or a pattern that the shell has left as it is
+) -> list:  # paths
+    "The paths that a pattern stands for; itself where nothing fits it."
+    if name.exists() or not glob.has_magic(str(name)):
+        return [name]
+    return [Path(path) for path in sorted(glob.glob(str(name), recursive=True))] or [name]
+
+
+def predict_songs(
+    classifier,  # any classifier of the package
+    songs,  # paths of files, folders, or patterns
+    timeline=None,  # picture file for the genre over time; None: no picture
+    top: int = 3,  # genres named in a line
+) -> tuple:  # answers as JSON holds them, lines for people, errors (one line each)
+    "An answer for each song. Nothing of a song stays in memory but its answer."
+    files, errors = song_files(songs)
+    found, lines, alone = [], [], len(files) + len(errors) == 1
+    show = sys.stderr.isatty() and len(files) >= BAR_FROM
+    for i, song in enumerate(progress_bar(files, len(files), "Listening") if show else files):
+        try:
+            answer = listen(song, classifier)
+        except ValueError as error:
+            errors.append(str(error) if str(song) in str(error) else f"{song}: {error}")
+            continue
+        result = answer.to_dict()
+        if timeline is not None:
+            result["picture"] = str(save_timeline(answer, timeline if alone else timeline.with_stem(f"{timeline.stem}-{i + 1}")))
+        found.append(result)
+        lines.append(answer_line(answer, alone, top))
+    return found, lines, errors
+
+
+def save_timeline(
+    answer,  # what `listen` gave
+    path,  # a picture file; its ending says the format
+) -> Path:  # the path
+    "The genre over time as a picture file, written atomically."
+    import matplotlib.pyplot as plt
+
+    figure = plot_timeline(answer, f"{Path(answer.path).name}: {answer.text}")
+    try:
+        with atomic_path(path) as part:
+            figure.savefig(part, dpi=150, format=path.suffix[1:].lower())
+    finally:
+        plt.close(figure)
+    return path
+
+
+def answer_line(
+    answer,  # what `listen` gave
+    alone: bool,  # whether it is the only song
+    top: int = 3,  # genres named
+) -> str:
+    "An answer for people, in one line."
+    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in answer.top(top))
+    said = f"The song genre is {answer.text}" if alone and answer.sure else answer.text.capitalize() if alone else f"{answer.path}: {answer.text}"
+    return f"{said}  ({likely})" + (f"; {answer.note}" if answer.note else "")

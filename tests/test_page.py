@@ -16,8 +16,9 @@ from browser import Browser, missing
 from test_decode import by_ffmpeg
 
 from genre_nbs.app import page
+from genre_nbs.app.page import SongPage
 from genre_nbs.audio import load_audio
-from genre_nbs.io.decode import save_audio
+from genre_nbs.io.decode import AudioError, save_audio
 from genre_nbs.songs import SongAnswer, listen
 
 LACKING = missing("voila", "ipywidgets") or ("signals and file names of POSIX are needed" if os.name == "nt" else "")
@@ -213,8 +214,8 @@ def test_not_sure_is_shown_as_such(answer):
 
 def test_areas_are_stacked_up_to_both_ends(answer):
     first, *_, last = page.area_points(answer.times, answer.timeline, answer.seconds)
-    assert first == "0.0,0.0 250.0,0.0 750.0,0.0 1000.0,0.0 1000.0,20.0 750.0,20.0 250.0,80.0 0.0,80.0"
-    assert last.endswith("1000.0,100.0 750.0,100.0 250.0,100.0 0.0,100.0")
+    assert first == "0.0,100.0 250.0,100.0 750.0,100.0 1000.0,100.0 1000.0,80.0 750.0,80.0 250.0,20.0 0.0,20.0"
+    assert last.endswith("1000.0,0.0 750.0,0.0 250.0,0.0 0.0,0.0")
     assert page.wave_points(answer.envelope) == "0.0,2.0 1000.0,26.0 1000.0,50.0 0.0,98.0"
 
 
@@ -237,10 +238,19 @@ def test_only_plain_endings_are_kept(name, suffix):
     assert page.safe_suffix(name) == suffix
 
 
+def test_a_missing_model_is_no_fault_of_the_file(tmp_path):
+    with pytest.raises(ValueError) as missing_model:
+        SongPage.load(SimpleNamespace(model=tmp_path / "none.safetensors"))
+    assert page.said_of(missing_model.value, "song.wav").startswith(str(tmp_path))
+    assert page.said_of(AudioError("song.wav", "is silent"), "song.wav") == "This file is silent"
+    assert page.said_of(ValueError("song.wav: is silent"), "song.wav") == "This file is silent"
+    assert page.sentence(page.said_of(MemoryError(), "song.wav")) == "There is not enough memory for this song."
+
+
 def test_a_file_that_nobody_foresaw_gives_one_sentence(monkeypatch):
     monkeypatch.setattr(page, "load_beginning", lambda path: 1 / 0)
     monkeypatch.setattr("genre_nbs.songs.listen", lambda path, classifier: None)
     shown = SimpleNamespace(loading=SimpleNamespace(result=lambda: None))
-    shown.song = lambda name, path: page.SongPage.song(shown, name, path)
-    html = page.SongPage.card(shown, "a<b>.wav", b"")
+    shown.song = lambda name, path: SongPage.song(shown, name, path)
+    html = SongPage.card(shown, "a<b>.wav", b"")
     assert "song-bad" in html and "a&lt;b&gt;.wav" in html and "ZeroDivisionError: division by zero (this is a fault of genre-nbs)" in html

@@ -17,6 +17,7 @@ import numpy as np
 
 from genre_nbs.app.course import course_folder
 from genre_nbs.genres import genre_colors, genre_title
+from genre_nbs.io.decode import AudioError
 from genre_nbs.io.html import data_uri, environment
 
 HOST, PORT = "127.0.0.1", 8866
@@ -60,7 +61,7 @@ def serve(model=None, port=None, open_browser=True, ready=print):
     except ImportError as error:
         raise ValueError(f"the page needs {error.name or 'Voila'}, which is not installed: pip install 'genre_nbs[app]'") from error
     if model is not None:
-        from genre_nbs.app.models import load_model
+        from genre_nbs.songs import load_model
 
         load_model(model)  # a file that is none is said here and not in the page
         os.environ[MODEL] = str(Path(model).resolve())
@@ -153,9 +154,7 @@ class SongPage:
                 path.write_bytes(content)
                 return self.song(name, path)
         except (ValueError, OSError, MemoryError) as error:
-            reason = (
-                f"This file {getattr(error, 'reason', None) or str(error).replace(f'{path}: ', '') or 'needs more memory than there is'}"
-            )
+            reason = said_of(error, path)
         except Exception as error:  # a page that is silent and waits would be worse
             reason = f"{type(error).__name__}: {error} (this is a fault of genre-nbs)"
         return environment().get_template("song.html").render(name=name, reason=sentence(reason))
@@ -169,10 +168,9 @@ class SongPage:
 
     def load(self):
         "The model that was named, or the one of the package."
-        from genre_nbs.app.models import load_model
-        from genre_nbs.songs import shipped_model
+        from genre_nbs.songs import load_model, shipped_path
 
-        return load_model(self.model) if self.model else shipped_model()
+        return load_model(self.model or shipped_path())
 
 
 DROP_TEXT = (
@@ -190,6 +188,13 @@ def safe_suffix(name):
     "The ending of a file name, if it is a plain one."
     match = re.search(r"\.[A-Za-z0-9]{1,5}\Z", name)
     return match[0].lower() if match else ""
+
+
+def said_of(error, path):
+    "What to say of an error: what is wrong with the file, or else what the error says."
+    if isinstance(error, AudioError):
+        return f"This file {error.reason}"
+    return str(error).replace(f"{path}: ", "This file ") or "There is not enough memory for this song"
 
 
 def sentence(reason):
@@ -223,7 +228,7 @@ def song_html(name, answer, y, sr):
         "cut": clock(played) if played < seconds - 1 else "",
         "wave": wave_points(answer.envelope),
         "areas": list(zip(area_points(answer.times, answer.timeline, seconds), colors.values(), strict=True)),
-        "legend": [(genre_title(genre), colors[genre]) for genre in seen],
+        "legend": [(genre_title(genre), colors[genre]) for genre in seen[::-1]],  # from the top downwards
         "ticks": [(clock(t), 100 * t / seconds) for t in tick_times(seconds)],
         "timeline": json.dumps([[round(float(t), 2), genre_title(answer.genres[i]), round(100 * float(p))] for t, i, p in best]),
         "neighbours": [],
@@ -258,10 +263,8 @@ def wave_points(envelope):
 
 
 def area_points(times, proba, seconds):
-    "Stacked areas as polygons, one for each genre, the first on top: heights are probabilities, held up to both ends of the song."
+    "Stacked areas as polygons, one for each genre, the first at the bottom: heights are probabilities, held up to both ends of the song."
     x = 1000 * np.concatenate([[0], times, [seconds]]) / seconds
-    edges = 100 * np.pad(np.cumsum(proba, 1), ((1, 1), (0, 0)), mode="edge")  # (n + 2, genres), lower edge of each
-    edges = np.column_stack([np.zeros(len(x)), edges])
-    return [
-        svg_points(np.concatenate([x, x[::-1]]), np.concatenate([top, low[::-1]])) for top, low in zip(edges.T, edges.T[1:], strict=False)
-    ]
+    edges = 100 - 100 * np.pad(np.cumsum(proba, 1), ((1, 1), (1, 0)), mode="edge")  # (n + 2, genres + 1), down from the top
+    edges[:, 0] = 100
+    return [svg_points(np.concatenate([x, x[::-1]]), np.concatenate([a, b[::-1]])) for a, b in zip(edges.T, edges.T[1:], strict=False)]

@@ -55,14 +55,14 @@ def run_demo(out, seed=0, say=print):
     for name, (title, changes) in RECIPES_SHOWN.items():
         say(f"Training {name} ({title}) ...")
         runs[name] = run_recipe(name, out, seed, **changes)
-    answer = listen(whole_song(out))
-    report = write_report(out, runs, answer)
-    say(f"A practice song, blues, by the model that comes with the package: {answer_line(answer, alone=False)}")
+    prediction = listen(whole_song(out))
+    report = write_report(out, runs, prediction)
+    say(f"A practice song, blues, by the model that comes with the package: {answer_line(prediction, alone=False)}")
     seconds = time.perf_counter() - start
     say(f"Done in {seconds:.0f} s.")
     tests = {name: run["test"].to_dict() for name, run in runs.items()}
     models = {name: str(run["model"]) for name, run in runs.items()}
-    song = {name: value for name, value in answer.to_dict().items() if name != "timeline"}
+    song = {name: value for name, value in prediction.to_dict().items() if name != "timeline"}
     return {"report": str(report), "models": models, "test": tests, "song": song, "seconds": round(seconds, 1)}
 
 
@@ -101,7 +101,7 @@ def song_table(proba, examples, out):
     return table.assign(path=tracks.path[table.index].to_numpy(), true=tracks.genre[table.index].to_numpy(), predicted=predicted)
 
 
-def write_report(out, runs, answer):
+def write_report(out, runs, prediction):
     "The HTML report and the tables beside it."
     overview = pd.DataFrame([overview_row(run) for run in runs.values()], index=pd.Index(runs, name="recipe"))
     sections = [("Results", [overview, RESULTS_TEXT]), ("What the networks see", genre_section(out))]
@@ -109,7 +109,7 @@ def write_report(out, runs, answer):
         write_table(out / f"{name}-songs.csv", run["songs"])
         write_table(out / f"{name}-history.csv", run["trained"].history.table)
         sections.append((RECIPES_SHOWN[name][0], recipe_section(name, run)))
-    sections.append(("A whole song", song_section(answer)))
+    sections.append(("A whole song", song_section(prediction)))
     first = next(iter(runs.values()))
     summary = {"training songs": len(set(first["trained"].train.track)), "test songs": first["test"].n}
     summary |= {f"test accuracy, {RECIPES_SHOWN[name][0]}": f"{run['test'].accuracy:.0%}" for name, run in runs.items()}
@@ -131,16 +131,16 @@ SPECTROGRAM_TEXT = (
 )
 
 
-def song_section(answer):
+def song_section(prediction):
     "What the model that comes with the package says of a whole song."
-    path = Path(answer.path)
+    path = Path(prediction.path)
     text = (
         f"{path.name} is a practice song in the style of blues. The model that comes with the package learned from recorded songs and has never heard "
-        f"a composed one. Its answer: {answer_line(answer, alone=False).removeprefix(f'{answer.path}: ')}. "
+        f"a composed one. Its answer: {answer_line(prediction, alone=False).removeprefix(f'{prediction.path}: ')}. "
         "A model is only as good as its training set is like what it hears, which is why it may be wrong here."
     )
     caption = "The waveform, and under it the probability of each genre over time."
-    return [text, play(*load_audio(path), seconds=30.0), (plot_timeline(answer), caption)]
+    return [text, play(*load_audio(path), seconds=30.0), (plot_timeline(prediction), caption)]
 
 
 RESULTS_TEXT = (

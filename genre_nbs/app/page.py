@@ -163,8 +163,8 @@ class SongPage:
         "What the page shows of one song, as HTML. Raises `AudioError` or `ValueError` for one that cannot be used."
         from genre_nbs.songs import listen
 
-        answer = listen(path, self.loading.result())
-        return song_html(name, answer, *load_beginning(path))
+        prediction = listen(path, self.loading.result())
+        return song_html(name, prediction, *load_beginning(path))
 
     def load(self):
         "The model that was named, or the one of the package."
@@ -213,28 +213,34 @@ def load_beginning(path):
 # --- what is shown of a song
 
 
-def song_html(name, answer, y, sr):
-    "What the page shows of a song: the answer, a player, the genre over time that follows it, and the most probable genres."
+def song_html(name, prediction, y, sr):
+    "What the page shows of a song: the prediction, a player, the genre over time that follows it, and the most probable genres."
     from genre_nbs.audio import audio_bytes
 
-    colors, seconds, played = dict(zip(answer.genres, genre_colors(answer.genres), strict=True)), answer.seconds, len(y) / sr
-    seen = [genre for genre, p in zip(answer.genres, answer.timeline.max(0), strict=True) if p >= SEEN or genre in dict(answer.top(3))]
-    best = zip(answer.times, answer.timeline.argmax(1), answer.timeline.max(1), strict=True)
+    colors, seconds, played = dict(zip(prediction.genres, genre_colors(prediction.genres), strict=True)), prediction.seconds, len(y) / sr
+    seen = [
+        genre
+        for genre, p in zip(prediction.genres, prediction.timeline.max(0), strict=True)
+        if p >= SEEN or genre in dict(prediction.top(3))
+    ]
+    best = zip(prediction.times, prediction.timeline.argmax(1), prediction.timeline.max(1), strict=True)
     shown = {
-        "answer": answer.text[:1].upper() + answer.text[1:],
-        "top": [(genre_title(genre), f"{p:.0%}", round(100 * p, 1), colors[genre]) for genre, p in answer.top(3)],
+        "answer": prediction.text[:1].upper() + prediction.text[1:],
+        "top": [(genre_title(genre), f"{p:.0%}", round(100 * p, 1), colors[genre]) for genre, p in prediction.top(3)],
         "audio": data_uri(audio_bytes(y, sr), "audio/mpeg"),
         "length": clock(seconds),
         "cut": clock(played) if played < seconds - 1 else "",
-        "wave": wave_points(answer.envelope),
-        "areas": list(zip(area_points(answer.times, answer.timeline, seconds), colors.values(), strict=True)),
+        "wave": wave_points(prediction.envelope),
+        "areas": list(zip(area_points(prediction.times, prediction.timeline, seconds), colors.values(), strict=True)),
         "legend": [(genre_title(genre), colors[genre]) for genre in seen[::-1]],  # from the top downwards
         "ticks": [(clock(t), 100 * t / seconds) for t in tick_times(seconds)],
-        "timeline": json.dumps([[round(float(t), 2), genre_title(answer.genres[i]), round(100 * float(p))] for t, i, p in best]),
+        "timeline": json.dumps([[round(float(t), 2), genre_title(prediction.genres[i]), round(100 * float(p))] for t, i, p in best]),
         "neighbours": [],
     }
     return (
-        environment().get_template("song.html").render(name=name, reason=None, sure=answer.sure, note=answer.note, seconds=seconds, **shown)
+        environment()
+        .get_template("song.html")
+        .render(name=name, reason=None, sure=prediction.sure, note=prediction.note, seconds=seconds, **shown)
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 import soundfile as sf
 from browser import Browser, missing
 from test_decode import by_ffmpeg
+from torch import nn
 
 from genre_nbs.app import page
 from genre_nbs.app.page import SongPage
@@ -93,6 +94,7 @@ def test_songs_go_up_and_answers_come_back(browser, songs):
         said = listen(songs[name]).text
         assert found[name] == (f"{said[0].upper()}{said[1:]} 0:12", False)
     assert found["large.wav"][0].endswith(" 1:18")
+    assert browser.count(".song-closest span") == 4 * page.CLOSEST
     assert found["broken.mp3"] == ("This file cannot be decoded as audio (Format not recognised).", True)
     picture(browser, "songs-1280")
 
@@ -212,6 +214,35 @@ def test_not_sure_is_shown_as_such(answer):
     assert "song-unsure" not in html and "Rock" in html and "holds the first 0:05" in html
 
 
+def test_the_closest_songs_are_those_with_the_most_similar_activations(answer, tmp_path):
+    from genre_nbs.app import neighbours
+    from genre_nbs.classifier import GenreClassifier
+    from genre_nbs.datasets import Representation
+
+    representation = Representation("summary", sr=8000, seconds=1.0)
+    network = nn.Sequential(nn.Linear(26, 8), nn.Tanh(), nn.Linear(8, 2))
+    model = GenreClassifier(network, representation, ("rock", "jazz"), {}).save(tmp_path / "m.safetensors")
+    classifier = GenreClassifier.load(model)
+    sounds = [np.sin(2 * np.pi * f * np.arange(3 * 8000) / 8000).astype(np.float32) for f in (200, 210, 3000)]
+    vectors = np.stack([neighbours.song_vector(classifier, y, 8000) for y in sounds])
+    assert vectors.shape == (3, 8) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    by_hand = np.tanh(representation.of_waveform(sounds[0], 8000) @ network[0].weight.detach().numpy().T + network[0].bias.detach().numpy())
+    by_hand = (by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True)).mean(0)
+    assert np.allclose(vectors[0], by_hand / np.linalg.norm(by_hand), atol=1e-5)
+    assert neighbours.read_neighbours(model) is None
+    file = neighbours.neighbours_file(model)
+    neighbours.write_neighbours(file, model, ["low <b>", "high"], ["rock", "jazz"], vectors[[1, 2]])
+    known = neighbours.read_neighbours(model)
+    closest = page.closest_songs(classifier, known, sounds[0], 8000)
+    assert closest == [("low <b>", "Rock"), ("high", "Jazz")]
+    assert "low &lt;b&gt; (Rock)" in page.song_html("a.wav", answer, sounds[0], 8000, closest)
+    GenreClassifier(network, representation, ("rock", "pop"), {}).save(model)  # another model of the same name
+    assert neighbours.read_neighbours(model) is None
+    neighbours.write_neighbours(file, model, ["low"], ["rock", "jazz"], vectors[[1, 2]])
+    with pytest.raises(ValueError, match="holds no neighbours"):
+        neighbours.read_neighbours(model)
+
+
 def test_areas_are_stacked_up_to_both_ends(answer):
     first, *_, last = page.area_points(answer.times, answer.timeline, answer.seconds)
     assert first == "0.0,100.0 250.0,100.0 750.0,100.0 1000.0,100.0 1000.0,80.0 750.0,80.0 250.0,20.0 0.0,20.0"
@@ -250,7 +281,7 @@ def test_a_missing_model_is_no_fault_of_the_file(tmp_path):
 def test_a_file_that_nobody_foresaw_gives_one_sentence(monkeypatch):
     monkeypatch.setattr(page, "load_beginning", lambda path: 1 / 0)
     monkeypatch.setattr("genre_nbs.songs.listen", lambda path, classifier: None)
-    shown = SimpleNamespace(loading=SimpleNamespace(result=lambda: None))
+    shown = SimpleNamespace(loading=SimpleNamespace(result=lambda: (None, None)))
     shown.song = lambda name, path: SongPage.song(shown, name, path)
     html = SongPage.card(shown, "a<b>.wav", b"")
     assert "song-bad" in html and "a&lt;b&gt;.wav" in html and "ZeroDivisionError: division by zero (this is a fault of genre-nbs)" in html

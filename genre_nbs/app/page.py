@@ -26,6 +26,7 @@ MORE_BYTES = 10**6  # of a message, for what stands around the song
 PLAYED_SECONDS = 1800.0  # of a longer song, the player holds the beginning
 IDLE_SECONDS = 3600  # after which the Python process of a page that nobody looks at is ended
 MODEL = "GENRE_NBS_MODEL"  # environment variable that names the model file to the notebook
+CLOSEST = 5  # training songs that are named
 SEEN = 0.1  # the legend names genres that reach this probability somewhere
 POINTS = 600  # of the waveform, more than a phone has pixels
 POLICY = (  # what the page may load: itself, and nothing from elsewhere, so no song and no name leaves this computer
@@ -163,14 +164,17 @@ class SongPage:
         "What the page shows of one song, as HTML. Raises `AudioError` or `ValueError` for one that cannot be used."
         from genre_nbs.songs import listen
 
-        prediction = listen(path, self.loading.result())
-        return song_html(name, prediction, *load_beginning(path))
+        classifier, neighbours = self.loading.result()
+        prediction, (y, sr) = listen(path, classifier), load_beginning(path)
+        return song_html(name, prediction, y, sr, closest_songs(classifier, neighbours, y, sr))
 
     def load(self):
-        "The model that was named, or the one of the package."
+        "The model that was named, or the one of the package, and the songs that it learned from, where they are known."
+        from genre_nbs.app.neighbours import read_neighbours
         from genre_nbs.songs import load_model, shipped_path
 
-        return load_model(self.model or shipped_path())
+        model = self.model or shipped_path()
+        return load_model(model), read_neighbours(model)
 
 
 DROP_TEXT = (
@@ -213,8 +217,16 @@ def load_beginning(path):
 # --- what is shown of a song
 
 
-def song_html(name, prediction, y, sr):
-    "What the page shows of a song: the prediction, a player, the genre over time that follows it, and the most probable genres."
+def closest_songs(classifier, neighbours, y, sr):
+    "(name, genre) of the training songs that the model finds closest; none where they are not known."
+    from genre_nbs.app.neighbours import song_vector
+
+    vector = None if neighbours is None else song_vector(classifier, y, sr)
+    return [] if vector is None else [(track, genre_title(genre)) for track, genre in neighbours.closest(vector, CLOSEST)]
+
+
+def song_html(name, prediction, y, sr, neighbours=()):
+    "What the page shows of a song: the prediction, a player, the genre over time that follows it, and the closest training songs."
     from genre_nbs.audio import audio_bytes
 
     colors, seconds, played = dict(zip(prediction.genres, genre_colors(prediction.genres), strict=True)), prediction.seconds, len(y) / sr
@@ -235,7 +247,7 @@ def song_html(name, prediction, y, sr):
         "legend": [(genre_title(genre), colors[genre]) for genre in seen[::-1]],  # from the top downwards
         "ticks": [(clock(t), 100 * t / seconds) for t in tick_times(seconds)],
         "timeline": json.dumps([[round(float(t), 2), genre_title(prediction.genres[i]), round(100 * float(p))] for t, i, p in best]),
-        "neighbours": [],
+        "neighbours": neighbours,
     }
     return (
         environment()

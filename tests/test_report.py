@@ -1,6 +1,8 @@
 "The report holds everything, runs nothing, and escapes all; the table of results survives rivals and crashes."
 
+import base64
 import csv
+import io
 import json
 import multiprocessing
 import re
@@ -11,10 +13,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from genre_nbs.app import report
+from genre_nbs.app import demo, report
 from genre_nbs.app.report import RESULT_COLUMNS, data_checksum, html_report, record_result, report_items, split_checksum
 from genre_nbs.evaluation import evaluate, plot_confusion, plot_confusion_pair, worst_mistakes
+from genre_nbs.genres import GTZAN_GENRES, genre_title
 from genre_nbs.io.html import mistakes_html, picture_uri
 
 matplotlib.use("Agg")
@@ -156,11 +160,6 @@ def test_what_cannot_be_shown_is_refused_and_nothing_is_left(tmp_path):
 
 
 def test_pictures_become_small(tmp_path):
-    import base64
-    import io
-
-    from PIL import Image
-
     for pixels, mode in ((np.zeros((288, 432, 3), np.uint8), "RGB"), (np.zeros((128, 600), np.uint8), "L")):
         image = Image.open(io.BytesIO(base64.b64decode(picture_uri(pixels).split(",")[1])))
         assert image.height == 72 and image.mode == mode and abs(image.width / 72 - pixels.shape[1] / pixels.shape[0]) < 0.02
@@ -299,3 +298,26 @@ def test_checksums():
     assert data_checksum(np.array(["a", "b"])) == data_checksum(np.array(["a", "b"], dtype=object)) != data_checksum(np.array(["ab", ""]))
     assert data_checksum(x[::2]) == data_checksum(x[::2].copy())
     assert re.fullmatch("[0-9a-f]{64}", data_checksum(x))
+
+
+def test_the_demo_shows_three_networks_large_spectrograms_and_a_whole_song(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "TRAINING", dict(songs_per_genre=3, artists_per_genre=3, seconds=4.0))
+    monkeypatch.setattr(demo, "UNKNOWN_ARTISTS", demo.UNKNOWN_ARTISTS[:1])
+    monkeypatch.setattr(demo, "RECIPES_SHOWN", {name: (title, {"epochs": 1}) for name, (title, _) in demo.RECIPES_SHOWN.items()})
+    monkeypatch.setattr(demo, "SAMPLE", tmp_path / "not installed.ogg")
+    lines = []
+    done = demo.run_demo(tmp_path, say=lines.append)
+    assert set(done["models"]) == set(done["test"]) == {"mlp", "picture-best", "mel-best"}
+    assert all(test["n"] == 10 for test in done["test"].values())
+    assert done["song"]["path"] == str(tmp_path / "unknown" / "blues" / "blues-unknown-0.flac") and done["song"]["genre"] in GTZAN_GENRES
+    assert any(genre_title(done["song"]["genre"]).lower() in line.lower() for line in lines if "the model that comes with the package" in line)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    large = [attrs["src"] for attrs in page.all("img") if attrs.get("class") == "spectrogram"]
+    mistakes = [min(demo.LARGE_MISTAKES, round(10 * (1 - test["accuracy"]))) for test in done["test"].values()]
+    assert len(large) == 10 + sum(mistakes) and not page.broken
+    for picture in large:
+        image = Image.open(io.BytesIO(base64.b64decode(picture.removeprefix("data:image/jpeg;base64,"))))
+        assert image.width > 1000 and image.height > 300
+    words = [word.strip() for word in page.words]
+    assert {"Multilayer perceptron", "Picture CNN", "Mel CNN", "A whole song"} <= set(words)
+    assert "Recipe mel-best, trained for 1 epochs." in words

@@ -379,6 +379,23 @@ def lab(
         raise typer.Exit(open_course(folder))
 
 
+@app.command(name="app")
+def own_song_page(
+    model: Model = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the page; 8866, or the next free one.")] = None,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    as_json: Json = False,
+):
+    """Show a page, on this computer alone, that names the genre of songs dropped on it. Ctrl-C ends it. Needs the extra app.
+
+    Example: genre-nbs app
+    """
+    from genre_nbs.app.page import serve
+
+    serve(model, port, open_page, lambda address: emit({"page": address}, as_json, f"Page: {address} (Ctrl-C ends it)"))
+    raise KeyboardInterrupt  # a page ends in no other way
+
+
 def main():
     "Run the command line and end the process."
     from typer.main import get_command

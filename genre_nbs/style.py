@@ -20,7 +20,10 @@ STYLE = {
 def use_style(
     picture_format: str = "png",  # of figures in a notebook: "png" or "svg" for lines, "jpeg" for spectrograms
 ):
-    "Set the style of this notebook's figures. Outside a notebook the format has no meaning, and is passed over."
+    """Set the style of this notebook's figures, and let it pass over marked cells that cannot run here (`marks`).
+
+    Outside a notebook only the style is set.
+    """
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(STYLE)
@@ -29,5 +32,8 @@ def use_style(
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
         return
-    if get_ipython() is not None:
+    if (shell := get_ipython()) is not None:
+        from genre_nbs.marks import respect_marks
+
+        respect_marks(shell)
         set_matplotlib_formats(picture_format, **({"pil_kwargs": {"quality": 85}} if picture_format == "jpeg" else {}))

@@ -44,6 +44,7 @@ def run(path, left_alone):
 
 def main(words):
     os.environ.pop("MPLBACKEND", None)  # with a backend of its own, a notebook would be saved without its figures
+    os.environ["GENRE_NBS_SLOW"] = "1" if "--slow" in words else ""
     left_alone = {"cuda", "online"} | (set() if "--slow" in words else {"slow"}) | (set() if os.environ.get("GENRE_NBS_DATA") else {"data"})
     for path in (Path(word).resolve() for word in words if not word.startswith("--")):
         run(path, left_alone)

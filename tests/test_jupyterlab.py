@@ -1,0 +1,152 @@
+"""The course taken in JupyterLab, in headless Chromium: the start page, a lesson run to its end, a player, an exercise done wrong and right.
+
+Skipped where Chromium is not installed. Screenshots stay in the test's folder (`pytest --basetemp=DIR` keeps them there).
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import browser
+import nbformat
+import pytest
+
+from genre_nbs.app.course import copy_course
+
+pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "nothing is missing")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    "The address of JupyterLab on a copy of the course, and the copy's folder."
+    folder = tmp_path_factory.mktemp("lab") / "course"
+    copy_course(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"MPLBACKEND": "", "JUPYTER_CONFIG_DIR": str(folder.parent / "config"), "JUPYTER_RUNTIME_DIR": str(folder.parent / "runtime")}
+    env = {key: value for key, value in {**os.environ, **settings}.items() if value}
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1"]
+    command += ["--IdentityProvider.token=", "--ServerApp.port_retries=0", f"--notebook-dir={folder}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    with open(folder.parent / "jupyter.log", "w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api", folder.parent / "jupyter.log")
+        yield f"http://127.0.0.1:{port}", folder
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address, log, seconds=120):
+    "Wait until a server answers. Raises `TimeoutError` with the end of its log."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            return urlopen(address, timeout=5)
+        except URLError:
+            time.sleep(0.3)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+@pytest.fixture(scope="module")
+def page():
+    with browser.Browser(seconds=180) as page:
+        yield page
+
+
+def open_notebook(page, lab, name, text):
+    "Open a notebook in a window of its own, and wait until it shows a text and its kernel is ready."
+    page.open(f"{lab[0]}/doc/tree/{name}?reset")
+    page.wait(f"document.querySelector('.jp-Notebook')?.innerText.includes({json.dumps(text)})")
+    page.wait("!!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=\"idle\"]')")
+
+
+def status(page):
+    "What the kernel of the open notebook does: idle or busy."
+    return page.run("document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status")
+
+
+def run_all(page):
+    "Run > Run All Cells; whether the kernel begins within 20 seconds (what is sent while it still connects can be lost)."
+    page.run("[...document.querySelectorAll('.lm-MenuBar-item')].find(item => item.innerText == 'Run').setAttribute('data-test', 'run')")
+    page.click("[data-test=run]")
+    page.click("[data-command='runmenu:run-all']")
+    with contextlib.suppress(TimeoutError):
+        return page.until(lambda: status(page) == "busy", "the kernel to begin", 20)
+
+
+def saved(page, path, done, what):
+    "Save the notebook, and wait until the file holds what is waited for; returns its cells."
+    page.click(".jp-NotebookPanel-toolbar [data-command='docmanager:save'], .jp-NotebookPanel-toolbar [data-jp-item-name=save] *")
+    return page.until(lambda: done(cells := nbformat.read(path, as_version=4).cells) and cells, what)
+
+
+def code_of(cells):
+    "Code cells that JupyterLab runs and that are no marks for the builders."
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def write_cell(page, stub, text):
+    "Put a text in the place of the code cell that holds the stub, as a student does, and run it."
+    find = f"[...document.querySelectorAll('.jp-CodeCell')].find(c => c.innerText.includes({json.dumps(stub)}))"
+    page.wait(f"!!{find}")
+    page.run(f"{find}.setAttribute('data-test', 'here')")
+    page.click("[data-test=here] .cm-content")
+    page.press("a", ctrl=True)
+    page.write(text)
+    page.run("document.querySelector('[data-test=here]').removeAttribute('data-test')")
+    page.press("Enter", shift=True)
+
+
+def check_says(page, exercise, state):
+    "Run the check below the answer, and wait for what it says."
+    page.press("Enter", shift=True)
+    page.wait(f"[...document.querySelectorAll('.jp-OutputArea-output')].some(o => o.innerText.startsWith({json.dumps(f'{exercise}: {state}.')}))")
+
+
+def test_the_start_page_leads_to_a_lesson(page, lab, tmp_path):
+    open_notebook(page, lab, "start.ipynb", "What else is here")
+    assert "Start here" in page.text(".jp-Notebook")
+    page.screenshot(tmp_path / "start.png")
+    links = page.run("[...document.querySelectorAll('.jp-Notebook a')].map(a => a.innerText)")
+    assert any(text.startswith("00 ") for text in links) and links.count("exercises") >= 16
+
+
+def test_a_lesson_runs_to_its_end_and_its_player_plays(page, lab, tmp_path):
+    open_notebook(page, lab, "00_genres.ipynb", "import matplotlib")
+    page.until(lambda: run_all(page), "the kernel to begin")
+    page.until(lambda: status(page) == "idle", "the lesson to end")
+    path = lab[1] / "00_genres.ipynb"
+    online = lambda cell: re.search(r"^#\|\s*online", cell.source, re.MULTILINE)  # noqa: E731
+    cells = saved(page, path, lambda cells: code_of(cells)[-1].execution_count, "the last cell of lesson 00 to be run")
+    failed = [cell.source[:60] for cell in code_of(cells) if not online(cell) and any(o.output_type == "error" for o in cell.outputs)]
+    assert failed == [] and all(cell.execution_count for cell in code_of(cells))
+    page.run("document.querySelector('.jp-Notebook').scrollTo(0, 0)")
+    page.wait("!!document.querySelector('.jp-Notebook audio')")
+    page.run("document.querySelector('.jp-Notebook audio').play()")
+    page.wait("document.querySelector('.jp-Notebook audio').currentTime > 0.2")
+    page.screenshot(tmp_path / "lesson.png", whole=False)
+
+
+def test_an_exercise_done_wrong_and_then_right(page, lab, tmp_path):
+    open_notebook(page, lab, "exercises/01_audio.ipynb", "octave_below = ...")
+    for cell in ("import numpy", "sr = 22050"):
+        page.run(f"[...document.querySelectorAll('.jp-CodeCell')].find(c => c.innerText.includes({json.dumps(cell)})).setAttribute('data-test', 'setup')")
+        page.click("[data-test=setup] .cm-content")
+        page.press("Enter", shift=True)
+        page.run("document.querySelector('[data-test=setup]').removeAttribute('data-test')")
+    write_cell(page, "frequency = ...", "frequency = 4\noctave_below = 2")
+    check_says(page, "Exercise 1", "not right")
+    page.screenshot(tmp_path / "wrong.png", whole=False)
+    write_cell(page, "frequency = 4", "frequency = 1000 / 4\noctave_below = frequency / 2")
+    check_says(page, "Exercise 1", "right")
+    page.screenshot(tmp_path / "right.png", whole=False)

@@ -72,7 +72,6 @@ def collection_root(
         return collection_root(children[0])
     return folder
 
-
 # %% ../nbs/appendix_B_collections.ipynb #7004ee44
 GTZAN_URL = 'https://huggingface.co/datasets/marsyas/gtzan/resolve/main/data/genres.tar.gz'
 GTZAN_SHA256 = '24347e0223d2ba798e0a558c4c172d9d4a19c00bb7963fe055d183dadb4ef2c6' # of the first archive; the one at GTZAN_URL may differ
@@ -291,7 +290,6 @@ def fma_tracks(
     why = f'{len(unused)} of its clips are not used: of another subset, or without a top genre in tracks.csv'
     tracks.attrs['skipped'] = [(str(clips), f'{why}; such as {Path(unused[0]).name}')] if unused else []
     return tracks
-
 
 # %% ../nbs/appendix_B_collections.ipynb #9b5ae5c3
 KAGGLE_GTZAN = 'andradaolteanu/gtzan-dataset-music-genre-classification'

@@ -56,7 +56,6 @@ def track_names(
     twice = {name for name, count in pd.Series(bare).value_counts().items() if count > 1}
     return [name.as_posix() if short in twice else short for name, short in zip(names, bare)]
 
-
 # %% ../nbs/05_datasets.ipynb #818a4ef9
 def manifest_tracks(
     path, # a CSV file with at least the columns `path` and `genre`
@@ -88,7 +87,6 @@ def listed_names(
     gap = is_gap(listed)
     numbers = listed[~gap].str.fullmatch(r'\d+([/.-]\d+)*').all() and listed[~gap].duplicated().any()
     return [name if missing or numbers else given for given, name, missing in zip(listed, names, gap)]
-
 
 # %% ../nbs/05_datasets.ipynb #f7ba3e5b
 def read_tracks(
@@ -226,7 +224,6 @@ def read_all(
     "Read files in order, with several processes where asked."
     results = run_each(partial(read_one, representation=representation), paths, jobs, lost=lambda path: KILLED)
     return list(progress_bar(results, len(paths), 'Reading') if progress else results)
-
 
 # %% ../nbs/05_datasets.ipynb #b09719a8
 def load_songs(

@@ -65,7 +65,6 @@ def fingerprint(
     mel = song_mel(path)
     return None if mel is None else fingerprint_of(mel)
 
-
 # %% ../nbs/appendix_D_duplicates.ipynb #6c0b58fb
 DUPLICATE_THRESHOLD = 0.65 # similarity of the fingerprints from which two tracks are looked at in detail
 SAME_RECORDING = 1.1 # similarity and detail together, from which they count as one recording
@@ -157,7 +156,6 @@ def find_duplicates(
             rows.append((names[i], names[j], round(float(alike[a, b]), 3), round(detail, 3), both))
     found = pd.DataFrame(rows, columns=['track', 'duplicate', 'similarity', 'detail', 'genres'])
     return found.sort_values('similarity', ascending=False, ignore_index=True, kind='stable')
-
 
 # %% ../nbs/appendix_D_duplicates.ipynb #ee3f4622
 def with_duplicates(

@@ -118,7 +118,6 @@ def cover_genres(
     missing = [label for label, held in zip(holds.columns, has.T) if not (held[chosen].any() and held[~chosen].any())]
     return chosen, missing
 
-
 # %% ../nbs/06_splitting.ipynb #16372d03
 def joined_groups(
     *names, # arrays (n,) of group names, of several kinds

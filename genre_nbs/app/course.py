@@ -22,10 +22,11 @@ def course_folder():
 
 
 def course_files():
-    "Name in the student's folder -> file: lessons, exercises, solutions, and the songs and pictures that come along."
+    "Name in the student's folder -> file: lessons, exercises, solutions, results, and the songs and pictures that come along."
     course = course_folder()
     data = course if (course / SAMPLES[0]).is_dir() else course.parent
     files = [path for folder in FOLDERS for path in sorted((course / folder).glob("*.ipynb"))]
+    files += sorted((course / "results").glob("*.*"))  # what the lessons draw
     samples = [path for folder in SAMPLES for path in sorted((data / folder).glob("*.[op][gn]g"))]
     return {path.relative_to(root).as_posix(): path for root, paths in ((course, files), (data, samples)) for path in paths}
 

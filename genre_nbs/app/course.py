@@ -17,9 +17,9 @@ def course_folder():
 
 
 def copy_course(folder):
-    """Copy the notebooks into `folder`, never over one that the student changed; returns (copied, kept) names.
+    """Copy the notebooks and their tables of results into `folder`, never over a file that the student changed; returns (copied, kept) names.
 
-    A notebook that is still as we copied it is brought up to date; one that differs stays as it is.
+    A file that is still as we copied it is brought up to date; one that differs stays as it is.
     Raises `ValueError` when `folder` is a file.
     """
     folder = Path(folder)
@@ -27,16 +27,20 @@ def copy_course(folder):
         raise ValueError(f"{folder}: is a file, not a folder")
     folder.mkdir(parents=True, exist_ok=True)
     before, marks, copied, kept = _read_marks(folder), {}, [], []
-    for source in sorted(course_folder().glob("*.ipynb")):
-        target, fresh = folder / source.name, sha256(source)
-        present = sha256(target) if target.is_file() else "no plain file" if os.path.lexists(target) else None
-        if present in (None, before.get(source.name)) and present != fresh:
+    course = course_folder()
+    for source in sorted([*course.glob("*.ipynb"), *course.glob("results/*.csv")]):
+        name, fresh = source.relative_to(course).as_posix(), sha256(source)
+        target = folder / name
+        blocked = os.path.lexists(target) or not target.parent.is_dir() and os.path.lexists(target.parent)
+        present = sha256(target) if target.is_file() else "no plain file" if blocked else None
+        if present in (None, before.get(name)) and present != fresh:
+            target.parent.mkdir(exist_ok=True)
             with atomic_path(target) as part:
                 shutil.copyfile(source, part)
-            copied.append(source.name)
+            copied.append(name)
         elif present != fresh:
-            kept.append(source.name)
-        marks[source.name] = before.get(source.name, fresh) if source.name in kept else fresh
+            kept.append(name)
+        marks[name] = before.get(name, fresh) if name in kept else fresh
     with atomic_path(folder / MARK) as part:
         part.write_text("".join(f"{mark}  {name}\n" for name, mark in marks.items()), encoding="utf-8")
     return copied, kept

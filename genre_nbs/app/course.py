@@ -17,7 +17,7 @@ def course_folder():
 
 
 def copy_course(folder):
-    """Copy the notebooks and their tables of results into `folder`, never over a file that the student changed; returns (copied, kept) names.
+    """Copy the notebooks and the results that they read into `folder`, never over what the student changed; returns (copied, kept) names.
 
     A file that is still as we copied it is brought up to date; one that differs stays as it is.
     Raises `ValueError` when `folder` is a file.

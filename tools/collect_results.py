@@ -100,6 +100,18 @@ def in_text(notebook, pattern):
     raise NotFound(f"{notebook}: nothing matches {pattern}")
 
 
+def in_results(name, where, **columns):
+    "The same from the one row of nbs/results/`name`.csv that has all values of `where`; nothing where there is no such file."
+    path = ROOT / "nbs/results" / f"{name}.csv"
+    if not path.exists():
+        return None
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows = table[(table[list(where)] == list(where.values())).all(axis=1)]
+    if len(rows) != 1:
+        raise NotFound(f"{name}.csv: {len(rows)} rows with {where}")
+    return {name: rows.iloc[0][column] for name, column in columns.items()} | {"made_by": f"nbs/results/{path.name}"}
+
+
 def figure(experiment, setting, metric, found, **more):
     "A row of the table; an interval over songs is added where the source gives none but counts songs."
     row = dict.fromkeys(COLUMNS, "") | {"experiment": experiment, "setting": setting, "metric": metric} | found | more
@@ -113,10 +125,11 @@ def picture_figures():
     book = "12_picture_cnn"
     for name in ("first", "final", "best"):
         for split, how in (("random split", "random"), ("artists apart", "gtzan_lists")):
-            found = in_table(book, (f"picture-{name}", how), value="accuracy", low="low", high="high", seeds="seeds", n="songs")
-            yield figure("picture", f"{name}, {split}", "validation accuracy", found, interval=SONGS)
-            found = in_table(book, (f"picture-{name}", how), value="train_accuracy", seeds="seeds")
-            yield figure("picture", f"{name}, {split}", "training accuracy", found)
+            row = {"recipe": f"picture-{name}", "split": how}
+            columns = {"value": "accuracy", "low": "low", "high": "high", "seeds": "seeds", "n": "songs"}
+            for metric, columns in (("validation", columns), ("training", {"value": "train_accuracy", "seeds": "seeds"})):
+                found = in_results("picture_recipes", row, **columns) or in_table(book, tuple(row.values()), **columns)
+                yield figure("picture", f"{name}, {split}", f"{metric} accuracy", found, interval=SONGS if "low" in found else "")
             found = in_table(book, (f"picture-{name}", how), value="last epoch")
             yield figure("picture", f"{name}, {split}", "validation accuracy, last epoch", found, seeds=3)
         for metric in ("minutes", "megabytes"):
@@ -124,14 +137,28 @@ def picture_figures():
     for row, lr in enumerate(("0.001", "0.010", "0.100")):
         found = in_table(book, (str(row), lr), value="accuracy")
         yield figure("picture, SGD", f"learning rate {float(lr):g}", "validation accuracy", found, n=192, seeds=1, interval=SONGS)
-    for way, row in (("compressed", "whole songs, compressed"), ("cut", "whole songs, cut and averaged")):
-        for name, column in (("final", "picture-final-adam"), ("best", "picture-best")):
-            yield figure("whole songs", f"{name}, {way}", "accuracy", in_table(book, row, value=column), n=20, seeds=1, interval=SONGS)
     for genre in GENRES:
         title = {"hiphop": "Hip hop"}.get(genre, genre.capitalize())
         found = in_table(book, title, value="picture-best", setting="most predicted instead")
         setting = f"{genre}, predicted {found['setting'].lower() or 'right'}"
         yield figure("error rate by genre", genre, "error rate", found | {"setting": setting}, seeds=3)
+
+
+def whole_song_figures():
+    "Lesson 12: whole practice songs by new artists, compressed or cut; from the predictions of each song where there is a file of them."
+    path = ROOT / "nbs/results/picture_whole_songs.csv"
+    if path.exists():
+        table = pd.read_csv(path)
+        for (recipe, training, testing), part in table.groupby(["recipe", "training", "testing"], sort=False):
+            n, seeds = part.song.nunique(), part.seed.nunique()
+            found = {"value": f"{(part.true == part.prediction).mean():.3f}", "made_by": f"nbs/results/{path.name}", "n": n, "seeds": seeds}
+            setting = f"{recipe.removeprefix('picture-')}, trained on {training}, {testing}"
+            yield figure("whole songs", setting, "accuracy", found, interval=SONGS)
+        return
+    for way, row in (("compressed", "whole songs, compressed"), ("cut", "whole songs, cut and averaged")):
+        for name, column in (("final", "picture-final-adam"), ("best", "picture-best")):
+            found = in_table("12_picture_cnn", row, value=column)
+            yield figure("whole songs", f"{name}, trained on 30 s, {way}", "accuracy", found, n=20, seeds=1, interval=SONGS)
 
 
 def mel_figures():
@@ -195,7 +222,8 @@ def eight_genre_figures():
 
 def collect():
     "All figures, as texts."
-    makers = (picture_figures, mel_figures, perceptron_figures, cross_validation_figures, optimizer_figures, eight_genre_figures)
+    makers = (picture_figures, whole_song_figures, mel_figures, perceptron_figures)
+    makers += (cross_validation_figures, optimizer_figures, eight_genre_figures)
     return pd.DataFrame([row for make in makers for row in make()], columns=COLUMNS).astype(str)
 
 

@@ -126,8 +126,8 @@ def picture_figures():
     for name in ("first", "final", "best"):
         for split, how in (("random split", "random"), ("artists apart", "gtzan_lists")):
             row = {"recipe": f"picture-{name}", "split": how}
-            columns = {"value": "accuracy", "low": "low", "high": "high", "seeds": "seeds", "n": "songs"}
-            for metric, columns in (("validation", columns), ("training", {"value": "train_accuracy", "seeds": "seeds"})):
+            whole = {"value": "accuracy", "low": "low", "high": "high", "seeds": "seeds", "n": "songs"}
+            for metric, columns in (("validation", whole), ("training", {"value": "train_accuracy", "seeds": "seeds"})):
                 found = in_results("picture_recipes", row, **columns) or in_table(book, tuple(row.values()), **columns)
                 yield figure("picture", f"{name}, {split}", f"{metric} accuracy", found, interval=SONGS if "low" in found else "")
             found = in_table(book, (f"picture-{name}", how), value="last epoch")
@@ -144,21 +144,17 @@ def picture_figures():
         yield figure("error rate by genre", genre, "error rate", found | {"setting": setting}, seeds=3)
 
 
-def whole_song_figures():
-    "Lesson 12: whole practice songs by new artists, compressed or cut; from the predictions of each song where there is a file of them."
-    path = ROOT / "nbs/results/picture_whole_songs.csv"
-    if path.exists():
-        table = pd.read_csv(path)
-        for (recipe, training, testing), part in table.groupby(["recipe", "training", "testing"], sort=False):
-            n, seeds = part.song.nunique(), part.seed.nunique()
-            found = {"value": f"{(part.true == part.prediction).mean():.3f}", "made_by": f"nbs/results/{path.name}", "n": n, "seeds": seeds}
-            setting = f"{recipe.removeprefix('picture-')}, trained on {training}, {testing}"
-            yield figure("whole songs", setting, "accuracy", found, interval=SONGS)
-        return
-    for way, row in (("compressed", "whole songs, compressed"), ("cut", "whole songs, cut and averaged")):
-        for name, column in (("final", "picture-final-adam"), ("best", "picture-best")):
-            found = in_table("12_picture_cnn", row, value=column)
-            yield figure("whole songs", f"{name}, trained on 30 s, {way}", "accuracy", found, n=20, seeds=1, interval=SONGS)
+def song_figures():
+    "Lesson 12: practice songs by new artists, drawn in several ways, and whole ones compressed or cut; from the prediction for each song."
+    by_drawing = pd.read_csv(ROOT / "nbs/results/picture_drawings.csv")
+    by_drawing = by_drawing[by_drawing.groupby("drawing").song.transform("nunique") == 200]
+    by_length = pd.read_csv(ROOT / "nbs/results/picture_whole_songs.csv")
+    by_length["drawing"] = "trained on " + by_length.training + ", tested " + by_length.testing
+    for experiment, table in (("drawings", by_drawing), ("whole songs", by_length)):
+        for setting, part in table.groupby("drawing", sort=False):
+            found = {"value": f"{(part.true == part.prediction).mean():.3f}", "n": part.song.nunique(), "seeds": part.seed.nunique()}
+            made_by = {"made_by": f"nbs/results/picture_{experiment.replace(' ', '_')}.csv"}
+            yield figure(experiment, setting, "accuracy", found | made_by, interval=SONGS)
 
 
 def mel_figures():
@@ -208,6 +204,8 @@ def optimizer_figures():
             found = {"made_by": f"benchmarks/runs/{name}", "seeds": len(part)}
             score = {"value": f"{part.score.mean():.3f}", "low": f"{part.score.min():.3f}", "high": f"{part.score.max():.3f}"}
             yield figure(f"optimizers, {setting}", optimizer, "macro F1", found | score, n=1890, interval=SEEDS)
+            ten = np.mean([np.array(curve.split()[-10:], dtype=float).mean() for curve in part.valid_curve])
+            yield figure(f"optimizers, {setting}", optimizer, "macro F1, last ten epochs", found | {"value": f"{ten:.3f}"})
             constant = int(np.isclose(last, ONE_GENRE, atol=1e-4).all(axis=1).sum())
             yield figure(f"optimizers, {setting}", optimizer, "runs with one genre at the end", found | {"value": str(constant)})
 
@@ -222,7 +220,7 @@ def eight_genre_figures():
 
 def collect():
     "All figures, as texts."
-    makers = (picture_figures, whole_song_figures, mel_figures, perceptron_figures)
+    makers = (picture_figures, song_figures, mel_figures, perceptron_figures)
     makers += (cross_validation_figures, optimizer_figures, eight_genre_figures)
     return pd.DataFrame([row for make in makers for row in make()], columns=COLUMNS).astype(str)
 

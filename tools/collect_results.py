@@ -145,9 +145,9 @@ def picture_figures():
 
 
 def song_figures():
-    "Lesson 12: practice songs by new artists, drawn in several ways, and whole ones compressed or cut; from the prediction for each song."
+    "Lesson 12: GTZAN's songs drawn in several ways, and whole practice songs compressed or cut; from the prediction for each song."
     by_drawing = pd.read_csv(ROOT / "nbs/results/picture_drawings.csv")
-    by_drawing = by_drawing[by_drawing.groupby("drawing").song.transform("nunique") == 200]
+    by_drawing = by_drawing[by_drawing.data == "GTZAN"]
     by_length = pd.read_csv(ROOT / "nbs/results/picture_whole_songs.csv")
     by_length["drawing"] = "trained on " + by_length.training + ", tested " + by_length.testing
     for experiment, table in (("drawings", by_drawing), ("whole songs", by_length)):

@@ -96,6 +96,15 @@ def test_the_table_of_eleven_optimizers_is_whole():
     assert sgd.accuracy.round(4).tolist() == [0.6679, 0.6788, 0.7260]
 
 
+def test_epochs_and_collapses_of_the_second_run_are_those_of_its_curves():
+    table = read("athens_project").set_index(["experiment", "optimizer"]).loc["mel network, other run"]
+    for row in read("athens_curves").itertuples():
+        curve = np.array(row.valid_f1.split(), dtype=float)
+        one_genre = np.isclose(curve, 0.1, atol=1e-4)[::-1]
+        assert curve.argmax() + 1 == table.epoch[row.optimizer] and len(curve) == table.epochs[row.optimizer]
+        assert (len(curve) if one_genre.all() else one_genre.argmin()) == table.constant_at_end[row.optimizer]
+
+
 def test_lesson_11_quotes_the_same_table():
     text = "".join("".join(cell["source"]) for cell in json.loads((ROOT / "nbs/11_mlp.ipynb").read_text(encoding="utf-8"))["cells"])
     for row in read("athens_project").dropna(subset="seconds").itertuples():

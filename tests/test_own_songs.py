@@ -277,7 +277,7 @@ def test_500_songs_load_the_model_once(model, mlp, tones, genre_nbs_cli, tmp_pat
 
     monkeypatch.setattr(songs, "load_model", lambda path: loads.append(path) or mlp)
     monkeypatch.setattr(predict, "listen", watched)
-    monkeypatch.setattr(songs.SongAnswer, "__hash__", object.__hash__)
+    monkeypatch.setattr(songs.SongPrediction, "__hash__", object.__hash__)
     done = json.loads(genre_nbs_cli("predict", tmp_path, "--model", model, "--json").stdout)
     assert len(done["songs"]) == 500 and {song["genre"] for song in done["songs"]} == {"metal"}
     assert len(loads) == 1 and max(left) <= 1

@@ -1,11 +1,12 @@
 """Cross-validation of `song-best` and `best` on GTZAN's pictures, with artists apart: accuracy by fold, as the songs are and as poorer recordings.
 
     python benchmarks/song_folds.py DATA --index GTZANindex.txt --work FOLDER [--recipe song-best] [--fold-seeds 0 1] [--folds 0 1 2 3 4]
-    python benchmarks/song_folds.py --work FOLDER --table nbs/results/song_folds.csv --predictions nbs/results/song_predictions.csv
+    python benchmarks/song_folds.py DATA --index GTZANindex.txt --work FOLDER --folds --table nbs/results/song_folds.csv
 
 DATA is a folder of genre folders with pictures. Each fold leaves its model and its predictions in FOLDER, and is not trained again where
-they are there. `song-best` takes about a core-minute a fold, `best` eight. The second line writes the tables of all folds that are done:
-accuracy by recipe, fold and change of the song; and the probabilities of each validation song, which `tools/train_model.py` calibrates by.
+they are there. `song-best` takes about a core-minute a fold, `best` eight. The second line trains nothing and writes the tables of all folds that are done:
+accuracy by recipe, fold and change of the song; and beside it, in song_predictions.csv, the probabilities of each validation song, by which
+`tools/train_model.py` calibrates. Songs with the same number in its column `group` are by one artist.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.collections import load_collection
 from genre_nbs.io.files import atomic_path
-from genre_nbs.song_features import SongClassifier, networks_proba, prepare_picture
+from genre_nbs.song_features import SongClassifier, networks_proba, prepare_picture, sounding_examples
 
 DECIBEL = 255 / 80  # grey levels
 
@@ -50,16 +51,23 @@ CHANGES = {
 }
 
 
+def trained(recipe, train, seed, path):
+    "The classifier of a fold. Where its part without networks is there, only networks are trained."
+    simple = path.with_name(path.name.replace(recipe.name, "song-best"))
+    if hasattr(recipe, "add_networks") and simple.is_file():
+        return recipe.add_networks(SongClassifier.load(simple), sounding_examples(train), seed)[0]
+    return recipe.train(train, seed=seed)[0]
+
+
 def fold_classifier(recipe, train, seed, path):
-    "The classifier of a fold, and the core-seconds that it took; read from its file where that is there."
+    "The classifier of a fold; read from its file where that is there."
     if path.is_file():
-        classifier = SongClassifier.load(path)
-        return classifier, classifier.settings["core_seconds"]
+        return SongClassifier.load(path)
     start = time.process_time()
-    classifier, _ = recipe.train(train, seed=seed)
-    classifier.settings["core_seconds"] = round(time.process_time() - start)
+    classifier = trained(recipe, train, seed, path)
+    classifier.settings["core_seconds"] = round(time.process_time() - start + classifier.settings.get("core_seconds", 0))
     classifier.save(path)
-    return classifier, classifier.settings["core_seconds"]
+    return classifier
 
 
 def parts_proba(classifier, picture):
@@ -71,7 +79,8 @@ def parts_proba(classifier, picture):
 def run_fold(recipe, examples, sides, seed, stem):
     "Train and predict one fold; its numbers go to `stem`.npz."
     train, valid = (examples.take(side) for side in sides)
-    classifier, seconds = fold_classifier(recipe, train, seed, stem.with_suffix(".safetensors"))
+    classifier = fold_classifier(recipe, train, seed, stem.with_suffix(".safetensors"))
+    seconds = classifier.settings["core_seconds"]
     proba = {name: np.stack([parts_proba(classifier, picture) for picture in change(valid.x)]) for name, change in CHANGES.items()}
     with atomic_path(stem.with_suffix(".npz")) as path, open(path, "wb") as file:
         np.savez(file, names=list(proba), proba=np.stack(list(proba.values())), y=valid.y, track=valid.track, genres=valid.genres, seconds=seconds)
@@ -84,12 +93,12 @@ def combined(proba):
     linear, networks = proba[:, 0], proba[:, 1:]
     if not networks.shape[1]:
         return {"song-best": linear}
-    mean = networks.mean(1)
-    return {"song-best": linear, "one CNN": networks[:, 0], "CNNs of best": mean, "best": (1 - find_recipe("best").weight) * linear + find_recipe("best").weight * mean}
+    weight, mean = find_recipe("best").weight, networks.mean(1)
+    return {"song-best": linear, "CNNs of best": mean, "best": (1 - weight) * linear + weight * mean}
 
 
-def tables(work):
-    "Accuracy by recipe, fold and change, and probabilities by song as it is, of all folds in a folder; `best` stands for `song-best`, too."
+def tables(work, group):
+    "Accuracy by recipe, fold and change, and probabilities by song as it is, of all folds in a folder; `group` is track -> number of the artist."
     rows, songs = [], []
     for path in sorted(work.glob("*.npz")):
         _, fold_seed, fold = path.stem.rsplit("_", 2)
@@ -100,31 +109,31 @@ def tables(work):
                 rows.append((recipe, int(fold_seed), int(fold), name, len(y), int((p.argmax(1) == y).sum()), int(seconds) if recipe in path.stem else None))
                 if name == "none" and recipe in ("song-best", "CNNs of best", "best"):
                     frame = pd.DataFrame(p.round(4), columns=genres)
-                    songs.append(frame.assign(recipe=recipe, fold_seed=int(fold_seed), fold=int(fold), track=track, genre=genres[y]))
+                    songs.append(frame.assign(recipe=recipe, fold_seed=int(fold_seed), fold=int(fold), track=track, group=[group[name] for name in track], genre=genres[y]))
     table = pd.DataFrame(rows, columns=["recipe", "fold_seed", "fold", "change", "songs", "right", "core_seconds"])
     keys = ["recipe", "fold_seed", "fold", "track"]
-    songs = pd.concat(songs)[[*keys, "genre", *genres]].drop_duplicates(keys)
+    songs = pd.concat(songs)[[*keys, "group", "genre", *genres]].drop_duplicates(keys)
     return table.drop_duplicates(["recipe", "fold_seed", "fold", "change"]), songs
 
 
 def parsed():
     "The arguments."
     parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?")
-    parser.add_argument("--index")
+    parser.add_argument("data")
+    parser.add_argument("--index", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--recipe", default="song-best")
     parser.add_argument("--fold-seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--folds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--networks", type=int, help="of best")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path)
-    parser.add_argument("--predictions", type=Path)
     given = parser.parse_args()
-    if given.data and not given.index:
-        parser.error("--index is missing: without it nobody knows the artists")
-    if given.epochs and not hasattr(find_recipe(given.recipe), "epochs"):
-        parser.error(f"{given.recipe} has no epochs")
+    given.changes = {name: value for name in ("epochs", "networks") if (value := getattr(given, name))}
+    for name in given.changes:
+        if not hasattr(find_recipe(given.recipe), name):
+            parser.error(f"{given.recipe} has no {name}")
     return given
 
 
@@ -132,20 +141,19 @@ def main():
     "Run the folds that were asked for, or write the tables."
     given = parsed()
     given.work.mkdir(parents=True, exist_ok=True)
-    recipe = find_recipe(given.recipe)
-    if given.epochs:
-        recipe = replace(recipe, epochs=given.epochs)
-    examples = load_collection(given.data, recipe.representation, artists=given.index) if given.data else None
-    for fold_seed in given.fold_seeds if given.data else ():
+    recipe = replace(find_recipe(given.recipe), **given.changes)
+    examples = load_collection(given.data, recipe.representation, artists=given.index)
+    for fold_seed in given.fold_seeds:
         splitter = StratifiedGroupKFold(5, shuffle=True, random_state=fold_seed)
         for fold, sides in enumerate(splitter.split(np.zeros(len(examples)), examples.y, examples.artist)):
             stem = given.work / f"{recipe.name}_{fold_seed}_{fold}"
             if fold in given.folds and not stem.with_suffix(".npz").is_file():
                 run_fold(recipe, examples, sides, given.seed, stem)
     if given.table:
-        table, songs = tables(given.work)
+        codes = np.unique(examples.artist, return_inverse=True)[1]
+        table, songs = tables(given.work, dict(zip(examples.track, codes, strict=True)))
         table.astype({"core_seconds": "Int64"}).to_csv(given.table, index=False)
-        songs.to_csv(given.predictions or given.table.with_name("song_predictions.csv"), index=False)
+        songs.to_csv(given.table.with_name("song_predictions.csv"), index=False)
 
 
 if __name__ == "__main__":

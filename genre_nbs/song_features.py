@@ -378,18 +378,22 @@ class EnsembleRecipe(SongRecipe):
     def train(self, train, valid=None, seed=0, progress=False) -> tuple:
         "A `SongClassifier` with networks, which learn for all epochs, and the `History` of the last one."
         examples = sounding_examples(train)
-        classifier = self.fit_songs(examples, seed, progress)
+        return self.add_networks(self.fit_songs(examples, seed, progress), examples, seed, progress)
+
+    def add_networks(self, classifier, examples, seed, progress=False) -> tuple:
+        "What `train` gives, from a `SongClassifier` without networks and prepared examples."
         names = ("optimizer", "lr", "optimizer_options", "epochs", "batch_size")
         same = {name: getattr(self, name) for name in names}
         recipe = Recipe(self.name, self.representation, grey_cnn, **same, standardize=False,
                         augment=altered_and_limited, schedule="one-cycle", label_smoothing=0.1)
+        networks = []
         for i in range(self.networks):
             network, history = train_recipe(recipe, examples, seed=sub_seed(seed, 20 + i), progress=progress)
-            network = network.cpu().to(memory_format=torch.contiguous_format) # as a file gives it back
-            classifier.networks.append(network)
+            networks.append(network.cpu().to(memory_format=torch.contiguous_format)) # as a file gives it back
             if not history.best_epoch: break
-        kept = {"networks": self.networks, "weight": self.weight} | same
-        return replace(classifier, weight=self.weight, settings=classifier.settings | kept), history
+        kept = {"recipe": self.name, "networks": self.networks, "weight": self.weight} | same
+        settings = classifier.settings | kept
+        return replace(classifier, networks=networks, weight=self.weight, settings=settings), history
 
 
 SONG_BEST, BEST = SongRecipe("song-best"), EnsembleRecipe("best")

@@ -108,7 +108,7 @@ def tables(work, group):
             for recipe, p in combined(of_parts).items():
                 rows.append((recipe, int(fold_seed), int(fold), name, len(y), int((p.argmax(1) == y).sum()), int(seconds) if recipe in path.stem else None))
                 if name == "none" and recipe in ("song-best", "CNNs of best", "best"):
-                    frame = pd.DataFrame(p.round(4), columns=genres)
+                    frame = pd.DataFrame(p, columns=genres)
                     songs.append(frame.assign(recipe=recipe, fold_seed=int(fold_seed), fold=int(fold), track=track, group=[group[name] for name in track], genre=genres[y]))
     table = pd.DataFrame(rows, columns=["recipe", "fold_seed", "fold", "change", "songs", "right", "core_seconds"])
     keys = ["recipe", "fold_seed", "fold", "track"]
@@ -153,7 +153,7 @@ def main():
         codes = np.unique(examples.artist, return_inverse=True)[1]
         table, songs = tables(given.work, dict(zip(examples.track, codes, strict=True)))
         table.astype({"core_seconds": "Int64"}).to_csv(given.table, index=False)
-        songs.to_csv(given.table.with_name("song_predictions.csv"), index=False)
+        songs.to_csv(given.table.with_name("song_predictions.csv"), index=False, float_format="%.5g")  # digits that count: the cross-entropy depends on the smallest
 
 
 if __name__ == "__main__":

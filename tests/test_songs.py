@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from genre_nbs import song_features
-from genre_nbs.app.models import load_model
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import train_classifier
 from genre_nbs.datasets import DataError, Examples, load_examples
@@ -43,6 +42,7 @@ from genre_nbs.song_features import (
     shrinkage_lda,
     song_picture,
 )  # fmt: skip
+from genre_nbs.songs import load_model
 
 ROOT = Path(__file__).parents[1]
 TINY = EnsembleRecipe("tiny", copies=1, k=12, networks=1, epochs=2)
@@ -334,7 +334,7 @@ def test_options_that_mean_nothing_are_refused(option, songs, genre_nbs_cli, tmp
 def test_network_models_load_without_heavy_packages(songs, tmp_path):
     mlp, _ = train_classifier(MLP, load_examples(songs, MLP.representation), epochs=1)
     path = mlp.save(tmp_path / "n")
-    code = f"import sys; from genre_nbs.app.models import load_model; load_model({str(path)!r}); print({{'sklearn', 'matplotlib', 'genre_nbs.song_features'}} & set(sys.modules))"
+    code = f"import sys; from genre_nbs.songs import load_model; load_model({str(path)!r}); print({{'sklearn', 'matplotlib', 'genre_nbs.song_features'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "set()", done.stdout + done.stderr
 

@@ -44,6 +44,6 @@ setup(
     # The course travels inside the wheel as genre_nbs/course, for `genre-nbs lab`.
     packages=["genre_nbs", *(f"genre_nbs.{room}" for room in ROOMS), *COURSE],
     package_dir=COURSE,
-    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], **{name: ["*.ipynb", "results/*", "*.ogg", "*.png"] for name in COURSE}},
+    package_data={"genre_nbs": ["templates/*.html", "data/*.md5", "models/*.safetensors"], **{name: ["*.ipynb", "results/*", "*.ogg", "*.png"] for name in COURSE}},
     zip_safe=False,
 )

@@ -277,7 +277,7 @@ def test_500_songs_load_the_model_once(model, mlp, tones, genre_nbs_cli, tmp_pat
 
     monkeypatch.setattr(songs, "load_model", lambda path: loads.append(path) or mlp)
     monkeypatch.setattr(predict, "listen", watched)
-    monkeypatch.setattr(songs.SongAnswer, "__hash__", object.__hash__)
+    monkeypatch.setattr(songs.SongPrediction, "__hash__", object.__hash__)
     done = json.loads(genre_nbs_cli("predict", tmp_path, "--model", model, "--json").stdout)
     assert len(done["songs"]) == 500 and {song["genre"] for song in done["songs"]} == {"metal"}
     assert len(loads) == 1 and max(left) <= 1
@@ -335,7 +335,7 @@ def test_formats(name, mlp, tones, tmp_path):
     stereo = np.stack([loud, 0.5 * loud], 1)
     answer = listen(written(tmp_path, name, stereo, sr), mlp)
     assert answer.genre == "jazz" and answer.seconds == pytest.approx(3, abs=0.15)
-    assert np.abs(shown(answer) - shown(plain)).max() < 0.25
+    assert np.abs(shown(answer) - shown(plain)).max() < 0.3  # at 192 kbit/s; the tones have weak noise, which codecs leave out
 
 
 @pytest.mark.parametrize("sr", [8000, 11025, 16000, 32000, 48000, 96000, 192000])

@@ -99,7 +99,7 @@ def server_settings():
     )
     tornado_settings = {
         "websocket_max_message_size": MOST_BYTES + MORE_BYTES,
-        "ws_ping_timeout": 30_000,  # milliseconds
+        "ws_ping_interval": 0,  # no pings: a busy browser would be taken for a lost one, and a lost one closes its connection on this computer
         "allow_remote_access": False,  # requests under another name than these are refused: they come from foreign pages (DNS rebinding)
         "local_hostnames": [HOST, "localhost"],
         "headers": {"Content-Security-Policy": POLICY},

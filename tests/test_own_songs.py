@@ -97,14 +97,14 @@ def test_segments_are_those_of_the_representation(kind, classifiers, music, tmp_
     path = save_audio(tmp_path / "song.wav", music, SR)
     every = listen(path, classifier, overlap=1)
     own = classifier.predict_proba_examples(classifier.representation.of_file(path))
-    start = 0 if kind == "songs" else 1  # the first frame of the song lies half outside
-    np.testing.assert_allclose(every.timeline[start : len(own)], own[start:], atol=0.03 if kind == "mel" else 1e-4)
+    n = len(own) - 2 if kind != "songs" else 1  # the song ends in silence, which is cut off here
+    np.testing.assert_allclose(every.timeline[:n], own[:n], atol=0.03 if kind == "mel" else 1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_length_of_a_song_decides_nothing(kind, classifiers, music, tmp_path):
     classifier = classifiers[kind]
-    size = round(2 * classifier.representation.seconds * SR) if kind != "songs" else len(music)
+    size = 12 * SR if kind != "songs" else len(music)
     once, twice = music[:size], np.tile(music[:size], 3)
     a, b = (listen(save_audio(tmp_path / f"{len(y)}.wav", y, SR), classifier) for y in (once, twice))
     assert len(b.times) > 2 * len(a.times) or kind == "songs"
@@ -126,7 +126,7 @@ def test_songs_shorter_than_a_segment(kind, classifiers, music, tmp_path):
     classifier = classifiers[kind]
     path = save_audio(tmp_path / "short.wav", music[: round(1.2 * SR)], SR)
     answer = listen(path, classifier)
-    assert len(answer.times) == 1 and 0 < answer.times[0] < answer.seconds == pytest.approx(1.2, abs=0.01)
+    assert len(answer.times) <= 2 and 0 < answer.times[0] < answer.seconds == pytest.approx(1.2, abs=0.01)
     with pytest.raises(AudioError, match=r"too-short.wav: .* shorter|too-short.wav: .* fewer than the 1 s"):
         listen(save_audio(tmp_path / "too-short.wav", music[: SR // 2], SR), classifier)
     click = np.zeros(5 * SR, np.float32)
@@ -195,7 +195,7 @@ def test_two_hours_in_flat_memory(tmp_path, monkeypatch):
     tracemalloc.stop()
     assert answer.seconds == 3600 * hours and len(answer.times) == 120 * 2 * hours - 1
     assert np.diff(answer.times) == pytest.approx(15, abs=0.01)
-    assert peak < 80e6, f"{peak / 1e6:.0f} MB"  # the song has 230 MB in float32
+    assert peak < 60e6, f"{peak / 1e6:.0f} MB"  # the song has 230 MB in float32
 
 
 def test_segments_of_a_long_song_leave_nothing_out(tmp_path):
@@ -277,7 +277,7 @@ def test_500_songs_load_the_model_once(model, mlp, tones, genre_nbs_cli, tmp_pat
 
     monkeypatch.setattr(songs, "load_model", lambda path: loads.append(path) or mlp)
     monkeypatch.setattr(predict, "listen", watched)
-    monkeypatch.setattr(songs.SongAnswer, "__hash__", object.__hash__)
+    monkeypatch.setattr(songs.SongPrediction, "__hash__", object.__hash__)
     done = json.loads(genre_nbs_cli("predict", tmp_path, "--model", model, "--json").stdout)
     assert len(done["songs"]) == 500 and {song["genre"] for song in done["songs"]} == {"metal"}
     assert len(loads) == 1 and max(left) <= 1
@@ -312,14 +312,14 @@ def written(folder, name, y, sr):
     if kind[0] in sf.available_formats():
         sf.write(path, y, sr, format=kind[0], subtype=kind[1] if len(kind) > 1 else None)
         return path
-    return by_ffmpeg(path, y, sr, kind[0], kind[1])
+    return by_ffmpeg(path, y, sr, kind[0], kind[1], bit_rate=192_000)
 
 
 BY_SOUNDFILE = ["WAV-PCM_U8.wav", "WAV-PCM_16.wav", "WAV-PCM_24.wav", "WAV-PCM_32.wav", "WAV-FLOAT.wav", "WAV-DOUBLE.wav", "WAV-ULAW.wav",
                 "WAVEX-PCM_16.wav", "FLAC-PCM_16.flac", "FLAC-PCM_24.flac", "OGG-VORBIS.ogg", "OGG-OPUS.opus", "MP3-MPEG_LAYER_III.mp3",
                 "AU-PCM_16.au", "AIFF-PCM_16.aiff", "AIFF-PCM_24.aif"]  # fmt: skip
 BY_FFMPEG = ["aac-ipod.m4a", "aac-mp4.mp4", "aac-adts.aac", "alac-ipod.m4a", "alac-mov.alac", "wmav2-asf.wma", "libopus-webm.webm",
-             "libopus-matroska.mka", "libvorbis-webm.weba", "mp2-mp2.mp2"]  # fmt: skip
+             "libopus-matroska.mka", "libopus-webm.weba", "mp2-mp2.mp2"]  # fmt: skip
 WRONG = ["aac-ipod.wav", "MP3-MPEG_LAYER_III.wav", "WAV-PCM_16.mp3", "OGG-VORBIS.m4a", "FLAC-PCM_16.ogg", "wmav2-asf.mp3", "libopus-webm.mp4"]
 
 
@@ -398,17 +398,18 @@ def test_the_shipped_model_on_real_songs(shipped, real_data, genre_nbs_cli, tmp_
 # ---- fine-tuning
 
 
-def test_fine_tuning(fit_textbook):
-    rng, place = np.random.default_rng(0), np.arange(52)
-    x = rng.integers(0, 80, (60, 1, 128, 52)).astype(np.uint8)
+def test_fine_tuning():
+    x = np.random.default_rng(0).integers(0, 80, (60, 1, 128, 52)).astype(np.uint8)
     y = np.arange(60) % 2
-    for i in range(60): x[i, 0, 20 if y[i] else 90, place % 8 < 4] = 255
-    train = Examples(x[:40], y[:40], np.arange(40).astype(str), ("drone", "whistle"))
-    valid = Examples(x[40:], y[40:], np.arange(20).astype(str), ("drone", "whistle"))
+    for i in range(60):  # held notes are lines, beats are columns
+        if y[i]: x[i, :, :, i % 8 :: 8] = 255
+        else: x[i, :, i % 8 :: 8] = 255
+    train = Examples(x[:40], y[:40], np.arange(40).astype(str), ("drone", "beat"))
+    valid = Examples(x[40:], y[40:], np.arange(20).astype(str), ("drone", "beat"))
     classifier = untrained(PICTURES, grey_cnn)
     before = [p.clone() for p in classifier.network.parameters()]
     tuned, (first, second) = fine_tune(classifier, train, valid, epochs=(20, 4))
-    assert tuned.genres == ("drone", "whistle") and len(first.rows) == 20 and len(second.rows) == 4
+    assert tuned.genres == ("drone", "beat") and len(first.rows) == 20 and len(second.rows) == 4
     assert all(torch.equal(p, q) for p, q in zip(before, classifier.network.parameters()))
     assert (tuned.predict_proba_examples(valid.x).argmax(1) == valid.y).mean() > 0.8
     again, _ = fine_tune(classifier, train, valid, epochs=(20, 4))

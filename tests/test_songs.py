@@ -1,9 +1,11 @@
 "Song-level features: what a song holds decides, nothing else; models come back to the bit; forged files stay out."
 
+import importlib.util
 import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +44,7 @@ from genre_nbs.song_features import (
     song_picture,
 )  # fmt: skip
 
+ROOT = Path(__file__).parents[1]
 TINY = EnsembleRecipe("tiny", copies=1, k=12, networks=1, epochs=2)
 GENRES = ("classical", "metal")
 
@@ -200,6 +203,16 @@ def test_round_trip_to_the_bit(trained, examples, songs, tmp_path):
     assert type(load_model(tmp_path / "m")) is SongClassifier
 
 
+def test_temperature_and_threshold_travel_with_the_model(trained, examples, tmp_path):
+    assert (trained.temperature, trained.threshold) == (1.0, None)
+    calm = load_model(replace(trained, temperature=3.0, threshold=0.4).save(tmp_path / "m"))
+    assert (calm.temperature, calm.threshold) == (3.0, 0.4)
+    before, after = trained.predict_proba_examples(examples.x), calm.predict_proba_examples(examples.x)
+    odds = np.log(before[:, 0] / before[:, 1])
+    np.testing.assert_allclose(np.log(after[:, 0] / after[:, 1]), odds / 3, rtol=1e-6)
+    np.testing.assert_allclose(after.sum(1), 1)
+
+
 def test_numbers_of_a_file_lie_where_products_add_up_alike(trained, tmp_path):
     _, tensors = model_files.read_model(trained.save(tmp_path / "m"))
     assert {tensor.data_ptr() % 64 for tensor in tensors.values()} == {0}
@@ -234,6 +247,10 @@ FORGERIES = {
     "whole numbers": lambda h, t: t.__setitem__("level.128.bias", t["level.128.bias"].long()),
     "something more": lambda h, t: t.__setitem__("more", torch.zeros(3)),
     "temperature": lambda h, t: h.__setitem__("temperature", 0),
+    "temperature of the linear classifier": lambda h, t: h.__setitem__("linear_temperature", -4.0),
+    "no temperature": lambda h, t: h.pop("temperature"),
+    "threshold": lambda h, t: h.__setitem__("threshold", 1.5),
+    "threshold as text": lambda h, t: h.__setitem__("threshold", "0.5"),
     "weight": lambda h, t: h.__setitem__("weight", "all"),
     "infinite": lambda h, t: h.__setitem__("weight", float("inf")),
     "networks": lambda h, t: h.__setitem__("networks", 3),
@@ -322,3 +339,51 @@ def test_same_seed_same_bytes_in_two_processes(songs, genre_nbs_cli, tmp_path):
 def test_recipes_have_names_and_examples_may_be_arrays(examples):
     assert find_recipe("song-best") is song_features.SONG_BEST and find_recipe("best").networks == 2
     assert isinstance(examples, Examples) and examples.x.shape == (8, 1, BANDS, COLUMNS)
+
+
+# --- the model that comes with the package
+
+
+@pytest.fixture(scope="module")
+def tool():
+    "tools/train_model.py as a module."
+    spec = importlib.util.spec_from_file_location("train_model", ROOT / "tools/train_model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_threshold_keeps_its_promise(tool):
+    proba = np.array([[0.9, 0.1], [0.8, 0.2], [0.75, 0.25], [0.7, 0.3], [0.6, 0.4], [0.55, 0.45]])
+    y = np.array([0, 0, 0, 1, 0, 1])  # errors by falling confidence: none, none, none, 1 of 4, 1 of 5, 2 of 6
+    assert [tool.threshold_for(proba, y, errors) for errors in (0.1, 0.2, 0.34)] == [0.75, 0.6, 0.55]
+    assert tool.threshold_for(proba, 1 - y, 0.1) == 1.0  # nothing can be promised
+
+
+def test_calibration_is_measured_on_folds_that_took_no_part(tool):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 3000)
+    logits = rng.normal(size=(3000, 4)) + 1.5 * np.eye(4)[y]
+    proba = np.exp(3 * logits)
+    proba /= proba.sum(1, keepdims=True)  # twice as confident as is right (1.5 would be)
+    temperature, threshold, record = tool.calibration(proba, y, np.arange(3000) % 5, errors=0.1)
+    assert temperature == pytest.approx(2, rel=0.1)
+    assert record["calibration_error_after"] < 0.03 < 0.1 < record["calibration_error_before"]
+    assert record["errors_among_answered"] == pytest.approx(0.1, abs=0.02) and 0.2 < record["answered"] < 0.9
+
+
+def test_the_model_of_the_package(tool):
+    path = ROOT / "genre_nbs/models/gtzan.safetensors"
+    model, settings = load_model(path), load_model(path).settings
+    assert path.stat().st_size < 3e6 and len(model.genres) == 10 and settings["n_train"] == 639 and len(settings["training_tracks"]) > 630
+    recipe, predictions = settings["recipe"], ROOT / "nbs/results/song_predictions.csv"
+    temperature, threshold, record = tool.calibration(*tool.fold_predictions(predictions, recipe))
+    assert (model.temperature, model.threshold, settings["calibration"]) == pytest.approx((temperature, threshold, record))
+    proba = model.predict_proba_examples(np.zeros((1, 1, BANDS, COLUMNS), np.uint8))
+    np.testing.assert_allclose(proba, 0.1)
+
+
+def test_the_model_of_the_package_knows_what_it_learned(real_data):
+    model, paths = load_model(ROOT / "genre_nbs/models/gtzan.safetensors"), sorted((real_data / "gtzan_mel").glob("*/*0.png"))[::4]
+    right = [model.predict(path) == path.parent.name for path in paths]
+    assert len(right) > 10 and np.mean(right) > 0.9

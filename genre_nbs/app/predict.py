@@ -49,32 +49,32 @@ def predict_songs(
     timeline=None,  # picture file for the genre over time; None: no picture
     top: int = 3,  # genres named in a line
 ) -> tuple:  # answers as JSON holds them, lines for people, errors (one line each)
-    "An answer for each song. Nothing of a song stays in memory but its answer."
+    "An answer for each song. Nothing of a song stays in memory but its prediction."
     files, errors = song_files(songs)
     found, lines, alone = [], [], len(files) + len(errors) == 1
     show = sys.stderr.isatty() and len(files) >= BAR_FROM
     for i, song in enumerate(progress_bar(files, len(files), "Listening") if show else files):
         try:
-            answer = listen(song, classifier)
+            prediction = listen(song, classifier)
         except ValueError as error:
             errors.append(str(error) if str(song) in str(error) else f"{song}: {error}")
             continue
-        result = answer.to_dict()
+        result = prediction.to_dict()
         if timeline is not None:
-            result["picture"] = str(save_timeline(answer, timeline if alone else timeline.with_stem(f"{timeline.stem}-{i + 1}")))
+            result["picture"] = str(save_timeline(prediction, timeline if alone else timeline.with_stem(f"{timeline.stem}-{i + 1}")))
         found.append(result)
-        lines.append(answer_line(answer, alone, top))
+        lines.append(prediction_line(prediction, alone, top))
     return found, lines, errors
 
 
 def save_timeline(
-    answer,  # what `listen` gave
+    prediction,  # what `listen` gave
     path,  # a picture file; its ending says the format
 ) -> Path:  # the path
     "The genre over time as a picture file, written atomically."
     import matplotlib.pyplot as plt
 
-    figure = plot_timeline(answer, f"{Path(answer.path).name}: {answer.text}")
+    figure = plot_timeline(prediction, f"{Path(prediction.path).name}: {prediction.text}")
     try:
         with atomic_path(path) as part:
             figure.savefig(part, dpi=150, format=path.suffix[1:].lower())
@@ -83,12 +83,12 @@ def save_timeline(
     return path
 
 
-def answer_line(
-    answer,  # what `listen` gave
+def prediction_line(
+    prediction,  # what `listen` gave
     alone: bool,  # whether it is the only song
     top: int = 3,  # genres named
 ) -> str:
     "An answer for people, in one line."
-    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in answer.top(top))
-    said = f"The song genre is {answer.text}" if alone and answer.sure else answer.text.capitalize() if alone else f"{answer.path}: {answer.text}"
-    return f"{said}  ({likely})" + (f"; {answer.note}" if answer.note else "")
+    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in prediction.top(top))
+    said = f"The song genre is {prediction.text}" if alone and prediction.sure else prediction.text.capitalize() if alone else f"{prediction.path}: {prediction.text}"
+    return f"{said}  ({likely})" + (f"; {prediction.note}" if prediction.note else "")

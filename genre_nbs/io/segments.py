@@ -25,7 +25,7 @@ class SoundStream:
         self,
         path, # a song file
         sr: int, # sample rate in Hz
-        seconds: float = 300., # read at once
+        seconds: float = 120., # read at once
     ):
         self.path, self.sr, self.seconds = path, sr, seconds
         self.kept, self.lay, self.envelopes, self.n, self.peak = [], [], [], 0, 0.

@@ -2,7 +2,12 @@
 
 import math
 
+import numpy as np
+import torch
+
 KIND = "songs"  # in the header of a model file
+PARTS = ("whiten", "offset", "words")  # arrays of the words of one size
+NUMBERS = {"weight": (0, 1), "linear_temperature": (1e-3, 1e3), "temperature": (0.05, 20), "threshold": (0, 1)}  # of the header, with their ranges
 MOST = {"columns": 64, "bands": 128, "dims": 1024, "k": 4096}  # of the patches and words of one size
 MOST_WORDS, MOST_NETWORKS = 8, 16
 
@@ -21,8 +26,31 @@ def words_shapes(words) -> dict:
     return shapes
 
 
+def song_tensors(
+    words,  # objects with arrays called `PARTS`
+    linear,  # level -> (weight, bias)
+    networks,  # `nn.Module`s
+) -> dict:  # name -> tensor
+    "All numbers of a model by name."
+    arrays = {f"words.{i}.{part}": getattr(w, part) for i, w in enumerate(words) for part in PARTS}
+    for level, pair in linear.items():
+        arrays |= {f"level.{level}.{name}": array for name, array in zip(("weight", "bias"), pair, strict=True)}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    return tensors | {f"network.{i}.{name}": tensor for i, network in enumerate(networks) for name, tensor in network.state_dict().items()}
+
+
+def check_numbers(header):
+    "Raises `ValueError` unless the numbers of the header lie in their ranges; only the threshold may be None."
+    for name, (low, high) in NUMBERS.items():
+        value = header[name]
+        if value is None and name == "threshold":
+            continue
+        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+            raise ValueError(f"{name} {value!r} is out of range")
+
+
 def check_song_tensors(
-    header: dict,  # of the file: words, networks, weight, temperature
+    header: dict,  # of the file: words, networks, and `NUMBERS`
     tensors: dict,  # of the file, name -> tensor
     levels: tuple,  # bandwidths, each with a linear classifier
     statistics: int,  # numbers that the statistics give
@@ -36,10 +64,7 @@ def check_song_tensors(
     networks = header["networks"]
     if not isinstance(networks, list) or len(networks) > MOST_NETWORKS:
         raise ValueError("its networks cannot be read")
-    for name, low, high in (("weight", 0, 1), ("temperature", 1e-3, 1e3)):
-        value = header[name]
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
-            raise ValueError(f"{name} {value!r} is out of range")
+    check_numbers(header)
     numbers = {str(i) for i in range(len(networks))}
     own = {name for name in tensors if not (name.startswith("network.") and name.split(".")[1] in numbers)}
     if own != set(shapes):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genre_nbs.app.neighbours import activations, neighbours_file, write_neighbours
+from genre_nbs.app.neighbours import logit_vectors, neighbours_file, write_neighbours
 from genre_nbs.app.pipeline import learned_tracks
 from genre_nbs.collections import load_collection
 from genre_nbs.songs import load_model
@@ -29,7 +29,7 @@ def main():
     examples = examples.take(np.flatnonzero(np.isin(examples.track, learned_tracks(classifier, examples) or [])))
     genres = [classifier.genres[label] for label in examples.y]
     names = [Path(track).name for track in examples.track]
-    write_neighbours(neighbours_file(given.model), given.model, names, genres, activations(classifier, examples.x))
+    write_neighbours(neighbours_file(given.model), given.model, names, genres, logit_vectors(classifier.predict_proba_examples(examples.x)))
     print(f"{len(names)} songs, {neighbours_file(given.model).stat().st_size} bytes")
 
 

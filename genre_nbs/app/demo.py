@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from genre_nbs.app.pipeline import shown_settings, train_on
-from genre_nbs.app.predict import answer_line
+from genre_nbs.app.predict import prediction_line
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.app.report import html_report, record_result
 from genre_nbs.audio import load_audio, play
@@ -57,7 +57,7 @@ def run_demo(out, seed=0, say=print):
         runs[name] = run_recipe(name, out, seed, **changes)
     prediction = listen(whole_song(out))
     report = write_report(out, runs, prediction)
-    say(f"A practice song, blues, by the model that comes with the package: {answer_line(prediction, alone=False)}")
+    say(f"A practice song, blues, by the model that comes with the package: {prediction_line(prediction, alone=False)}")
     seconds = time.perf_counter() - start
     say(f"Done in {seconds:.0f} s.")
     tests = {name: run["test"].to_dict() for name, run in runs.items()}
@@ -136,7 +136,7 @@ def song_section(prediction):
     path = Path(prediction.path)
     text = (
         f"{path.name} is a practice song in the style of blues. The model that comes with the package learned from recorded songs and has never heard "
-        f"a composed one. Its answer: {answer_line(prediction, alone=False).removeprefix(f'{prediction.path}: ')}. "
+        f"a composed one. Its answer: {prediction_line(prediction, alone=False).removeprefix(f'{prediction.path}: ')}. "
         "A model is only as good as its training set is like what it hears, which is why it may be wrong here."
     )
     caption = "The waveform, and under it the probability of each genre over time."

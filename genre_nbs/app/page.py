@@ -166,7 +166,7 @@ class SongPage:
 
         classifier, neighbours = self.loading.result()
         prediction, (y, sr) = listen(path, classifier), load_beginning(path)
-        return song_html(name, prediction, y, sr, closest_songs(classifier, neighbours, y, sr))
+        return song_html(name, prediction, y, sr, closest_songs(neighbours, prediction.timeline))
 
     def load(self):
         "The model that was named, or the one of the package, and the songs that it learned from, where they are known."
@@ -217,12 +217,12 @@ def load_beginning(path):
 # --- what is shown of a song
 
 
-def closest_songs(classifier, neighbours, y, sr):
+def closest_songs(neighbours, timeline):
     "(name, genre) of the training songs that the model finds closest; none where they are not known."
     from genre_nbs.app.neighbours import song_vector
 
-    vector = None if neighbours is None else song_vector(classifier, y, sr)
-    return [] if vector is None else [(track, genre_title(genre)) for track, genre in neighbours.closest(vector, CLOSEST)]
+    closest = neighbours.closest(song_vector(timeline), CLOSEST) if neighbours else []
+    return [(track, genre_title(genre)) for track, genre in closest]
 
 
 def song_html(name, prediction, y, sr, neighbours=()):

@@ -21,7 +21,7 @@ from genre_nbs.app.page import SongPage
 from genre_nbs.audio import load_audio
 from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.io.decode import AudioError, save_audio
-from genre_nbs.songs import SongPrediction, listen
+from genre_nbs.songs import SongPrediction, listen, shipped_path
 
 LACKING = missing("voila", "ipywidgets") or ("signals and file names of POSIX are needed" if os.name == "nt" else "")
 IN_BROWSER = pytest.mark.skipif(bool(LACKING), reason=f"the page is tested in Chromium: {LACKING}")

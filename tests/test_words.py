@@ -58,7 +58,7 @@ STANDARD = {
     "pieces": "segments",
     "weather": "random variation",
 }
-PUBLIC_EXCEPTIONS = {"copy_course", "course_folder", "tone", "nearest_tone", "APPLE_DOUBLE", "freed_memory_kept"}  # this course, musical tones, macOS's AppleDouble
+PUBLIC_EXCEPTIONS = {"copy_course", "course_folder", "tone", "nearest_tone", "APPLE_DOUBLE", "freed_memory_kept", "sure"}  # this course, musical tones, macOS's AppleDouble, a field of the JSON that predict prints
 LABELS = ("xlabel", "ylabel", "title", "label", "set_xlabel", "set_ylabel", "set_title", "suptitle", "supxlabel", "supylabel")
 NOT_IN_LABELS = set(STANDARD) - {"tone", "place", "course", "kept", "side", "sides", "fair", "double", "worked", "turned", "answer", "answers"}
 

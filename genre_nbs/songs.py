@@ -124,10 +124,11 @@ def is_like_songs(
 
 def note_of(
     statistics: np.ndarray, # (n, 4) of the segments, from `picture_statistics`
+    like: bool = True, # whether the song is like those that the model has learned from
 ) -> str: # a sentence, or ''
     "What to say of a song that holds no high frequencies, or is unlike the songs that a model has learned from."
     from genre_nbs.song_features import bandwidth_note
-    unlike = '' if is_like_songs(statistics) else 'does not sound like the songs that the model has learned from'
+    unlike = '' if like else 'does not sound like the songs that the model has learned from'
     return '; '.join(filter(None, (unlike, bandwidth_note(int(statistics[:, 0].max())))))
 
 
@@ -167,8 +168,9 @@ def listen(
     proba = {genres[i]: float(p[i]) for i in np.argsort(-p, kind='stable')}
     genre, best = next(iter(proba.items()))
     threshold = getattr(classifier, 'threshold', None)
-    sure = (threshold is None or best >= threshold) and (statistics is None or is_like_songs(statistics))
-    note = '' if statistics is None else note_of(statistics)
+    like = threshold is None or statistics is None or is_like_songs(statistics) # a model with a threshold has learned from real songs
+    sure = like and (threshold is None or best >= threshold)
+    note = '' if statistics is None else note_of(statistics, like)
     return SongPrediction(str(song), genre, sure, proba, genres, times, timeline, seconds, envelope, note)
 
 # %% ../nbs/15_songs.ipynb #7515b48c

@@ -42,6 +42,8 @@ def free_port(port=None):
     "A port of this computer on which nobody listens: `port`, or the first one from 8866. Raises `ValueError` where there is none."
     for number in [port] if port else range(PORT, PORT + 50):
         with socket.socket() as probe:
+            if os.name == "posix":  # a page that was just stopped does not keep its port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, number))
             except OSError:
@@ -102,6 +104,7 @@ def server_settings():
         "ws_ping_interval": 0,  # no pings: a busy browser would be taken for a lost one, and a lost one closes its connection on this computer
         "allow_remote_access": False,  # requests under another name than these are refused: they come from foreign pages (DNS rebinding)
         "local_hostnames": [HOST, "localhost"],
+        "disable_check_xsrf": True,  # Voila ends Python when its page is closed, without this mark; nobody else knows the number of a kernel
         "headers": {"Content-Security-Policy": POLICY},
     }
     return {"config": config, "config_file_paths": [], "tornado_settings": tornado_settings}

@@ -24,11 +24,11 @@ from .classifier import LAYERS, Recipe, train_recipe
 from .datasets import DataError, Representation
 from .evaluation import apply_temperature
 from .fast.patches import all_patches, resampled, spherical_kmeans
-from .fast.song_statistics import SIZES, song_statistics
+from .fast.song_statistics import caution, SIZES, song_statistics, typical_range
 from .io.cluster import progress_bar
 from .io.model_files import check_header, check_shapes, describe_network, filled_network
 from .io.model_files import ModelError, read_model, write_tensors
-from .io.song_files import check_song_tensors, KIND, NUMBERS, PARTS, song_tensors
+from .io.song_files import check_song_tensors, KIND, LINEAR_PARTS, NUMBERS, PARTS, song_tensors
 from .networks import predict_proba
 from .picture_cnn import grey_cnn, random_eq, random_mask
 from .spectrograms import log_mel, to_grey
@@ -69,7 +69,7 @@ def song_picture(
     columns = grey[:, ((np.arange(count) + 0.5) * FRAMES_PER_COLUMN).astype(int)]
     return columns[:, np.arange(COLUMNS) % columns.shape[1]]
 
-# %% ../nbs/appendix_F_songs.ipynb #45666d97
+
 def prepare_picture(
     picture: np.ndarray, # (128, columns), uint8, highest band on top
 ) -> np.ndarray: # (128, 387), uint8, LOWEST band first
@@ -93,25 +93,20 @@ def bandwidth(
     return int(filled[-1]) + 1 if len(filled) else 0
 
 
-def level_of(
-    bands: int, # a bandwidth
-) -> int: # one of `LEVELS`
-    "How many bands of such a song are looked at."
+def level_of(bands: int) -> int:
+    "How many bands of a song with such a bandwidth are looked at, one of `LEVELS`."
     return next((level for level, needed in NEEDED.items() if bands >= needed), LEVELS[-1])
 
 
 def limit_bands(
-    picture: np.ndarray, # (128, columns), lowest band first
-    level: int, # bands that stay
+    picture: np.ndarray, level: int, # (128, columns), lowest band first; bands that stay
 ) -> np.ndarray: # a copy
     "The picture with everything above the first `level` bands black."
     return np.where(np.arange(BANDS)[:, None] < level, picture, 0).astype(picture.dtype)
 
 
-def bandwidth_note(
-    bands: int, # the bandwidth of a song
-) -> str: # a sentence, or '' for a song that holds all bands
-    "What to say of a song that holds nothing above a band."
+def bandwidth_note(bands: int) -> str:
+    "What to say of a song with such a bandwidth; '' where it holds all bands."
     if level_of(bands) == LEVELS[0]: return ""
     edge = librosa.mel_frequencies(BANDS + 2, fmin=0.0, fmax=11025.0)[bands + 1]
     return f"holds nothing above {edge / 1000:.1f} kHz; the prediction rests on what lies below"
@@ -229,7 +224,7 @@ def fit_linear(
 class SongClassifier:
     "Statistics, words, a linear classifier for each bandwidth, perhaps networks; used as a `GenreClassifier`."
     words: list # of `KMeansFeatures`
-    linear: dict # level -> (weight (features, genres), bias (genres,))
+    linear: dict # level -> (weight (features, genres), bias (genres,), mean and scale of `typical_range`)
     representation: Representation # a `SongPicture`
     genres: tuple # genre names in label order
     settings: dict = field(default_factory=dict) # how it was trained, JSON-able
@@ -255,16 +250,26 @@ class SongClassifier:
         "(n, len(genres)) for pictures (n, 1, 128, 387); the same for all genres where a picture is silent."
         proba = np.full((len(x), len(self.genres)), 1 / len(self.genres))
         for row, picture in zip(proba, x):
-            if picture.any(): row[:] = self.picture_proba(prepare_picture(picture[0]))
+            if picture.any(): row[:] = self.calibrated_proba(prepare_picture(picture[0]))
         if not np.isfinite(proba).all(): raise ValueError("no finite probabilities: the model is damaged")
-        return apply_temperature(proba, self.temperature)
+        return proba
 
-    def picture_proba(self, picture, level=None) -> np.ndarray:
+    def calibrated_proba(self, picture) -> np.ndarray:
+        "Probabilities for a prepared picture; the further it lies outside the training songs, the less sure."
+        level = level_of(bandwidth(picture))
+        row = self.features(picture, level)
+        temperature = self.temperature * caution(row[:sum(SIZES)], *self.linear[level][2:])
+        return apply_temperature(self.picture_proba(picture, level, row)[None], temperature)[0]
+
+    def features(self, picture, level) -> np.ndarray:
+        "Statistics and words of a prepared picture, (features,), of the bands below the level."
+        return np.concatenate(song_statistics(limit_bands(picture, level)) + [w.transform(picture) for w in self.words])
+
+    def picture_proba(self, picture, level=None, row=None) -> np.ndarray:
         "Probabilities for a prepared picture before calibration; the level follows from its bandwidth."
         level = level_of(bandwidth(picture)) if level is None else level
-        weight, bias = self.linear[level]
-        statistics = song_statistics(limit_bands(picture, level))
-        row = np.concatenate(statistics + [w.transform(picture) for w in self.words])
+        weight, bias, *_ = self.linear[level]
+        if row is None: row = self.features(picture, level)
         proba = softmax((row @ weight + bias) / self.linear_temperature)
         if not self.networks: return proba
         return (1 - self.weight) * proba + self.weight * networks_proba(self.networks, picture)
@@ -341,8 +346,8 @@ class SongRecipe:
                 rows[level].append(np.concatenate(song_statistics(limit_bands(picture, level)) + of_words))
         sizes, y = [*SIZES, *(2 * w.words.shape[1] for w in words)], np.tile(examples.y, 1 + self.copies)
         linear = {level: fit_linear(np.stack(rows[level]), y, sizes, k, self.shrinkage) for level in LEVELS}
-        settings = {"recipe": self.name, "copies": self.copies, "shrinkage": self.shrinkage, "seed": seed}
-        settings["n_train"] = len(examples)
+        for level in LEVELS: linear[level] += typical_range(np.stack(rows[level][:len(pictures)])[:, :sum(SIZES)])
+        settings = {"recipe": self.name, "copies": self.copies, "shrinkage": self.shrinkage, "seed": seed, "n_train": len(pictures)}
         return SongClassifier(words, linear, self.representation, examples.genres, settings)
 
 # %% ../nbs/appendix_F_songs.ipynb #5d69825f
@@ -436,7 +441,7 @@ def load_songs_model(
         a = {name: t.numpy() for name, t in tensors.items()}
         words = [KMeansFeatures(columns, bands, *(a[f"words.{i}.{part}"] for part in PARTS))
                  for i, (columns, bands, *_) in enumerate(header["words"])]
-        linear = {level: (a[f"level.{level}.weight"], a[f"level.{level}.bias"]) for level in LEVELS}
+        linear = {level: tuple(a[f"level.{level}.{part}"] for part in LINEAR_PARTS) for level in LEVELS}
         networks = [checked_network(d, tensors, i, len(genres)) for i, d in enumerate(header["networks"])]
         settings, numbers = dict(header["settings"]), [header[name] for name in NUMBERS]
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:

@@ -19,7 +19,7 @@ from genre_nbs.app.models import load_model
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import train_classifier
 from genre_nbs.datasets import DataError, Examples, load_examples
-from genre_nbs.fast.song_statistics import SIZES, song_statistics
+from genre_nbs.fast.song_statistics import SIZES, caution, distance, song_statistics, typical_range
 from genre_nbs.io import model_files
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.model_files import ModelError
@@ -189,6 +189,16 @@ def test_one_genre_and_single_songs_are_refused(examples):
         TINY.train(examples.take(np.flatnonzero(examples.y == 0)))
 
 
+def test_far_from_the_training_songs_means_less_sure():
+    rows = np.random.default_rng(0).normal(size=(400, 50)).astype(np.float32)
+    rows[:, 7] = 3  # the same for all: says nothing
+    mean, scale = typical_range(rows)
+    assert np.mean([distance(row, mean, scale) < 1 for row in rows]) == pytest.approx(0.99, abs=0.003)
+    away = mean + 2 * np.where(scale > 0, 1 / np.maximum(scale, 1e-9), 0)
+    assert distance(away, mean, scale) == pytest.approx(2 * np.sqrt(49 / 50), rel=1e-4)
+    assert caution(mean, mean, scale) == 1 and caution(away, mean, scale) == pytest.approx((2 * np.sqrt(49 / 50)) ** 8, rel=1e-3)
+
+
 # --- files
 
 
@@ -241,6 +251,8 @@ FORGERIES = {
     "no words": lambda h, t: h.__setitem__("words", 7),
     "words as text": lambda h, t: h["words"][0].__setitem__(0, "4"),
     "negative": lambda h, t: h["words"][0].__setitem__(1, -1),
+    "mean missing": lambda h, t: t.pop("level.86.mean"),
+    "scale bent": lambda h, t: t.__setitem__("level.86.scale", t["level.86.scale"][:-1].clone()),
     "level missing": lambda h, t: t.pop("level.86.bias"),
     "level bent": lambda h, t: t.__setitem__("level.86.weight", t["level.86.weight"][:-1].clone()),
     "not finite": lambda h, t: t["level.128.bias"].__setitem__(0, float("nan")),
@@ -378,9 +390,16 @@ def test_the_model_of_the_package(tool):
     assert path.stat().st_size < 3e6 and len(model.genres) == 10 and settings["n_train"] == 639 and len(settings["training_tracks"]) > 630
     recipe, predictions = settings["recipe"], ROOT / "nbs/results/song_predictions.csv"
     temperature, threshold, record = tool.calibration(*tool.fold_predictions(predictions, recipe))
-    assert (model.temperature, model.threshold, settings["calibration"]) == pytest.approx((temperature, threshold, record))
+    assert (model.temperature, model.threshold) == pytest.approx((temperature, threshold)) and settings["calibration"] == pytest.approx(record)
     proba = model.predict_proba_examples(np.zeros((1, 1, BANDS, COLUMNS), np.uint8))
     np.testing.assert_allclose(proba, 0.1)
+
+
+def test_the_model_of_the_package_is_not_sure_of_what_is_no_music():
+    model, rng = load_model(ROOT / "genre_nbs/models/gtzan.safetensors"), np.random.default_rng(0)
+    t = np.arange(30 * 22050) / 22050
+    for y in (rng.standard_normal(len(t)), np.sin(2 * np.pi * 440 * t), (t % 0.5 < 0.002) * rng.standard_normal(len(t))):
+        assert model.predict_proba_examples(model.representation.of_waveform(np.float32(y / 5), 22050)).max() < model.threshold
 
 
 def test_the_model_of_the_package_knows_what_it_learned(real_data):

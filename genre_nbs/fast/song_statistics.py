@@ -107,3 +107,27 @@ def song_statistics(
     spectrogram = picture.astype(np.float32) * np.float32(DB)
     bands = grouped(spectrogram, 32)
     return [np.asarray(vector, np.float32) for family in FAMILIES for vector in family(spectrogram, bands)]
+
+
+def typical_range(
+    rows: np.ndarray,  # (songs, n), float32: statistics of the training songs
+) -> tuple:  # mean (n,), scale (n,), float32; for `distance`
+    "Where training songs lie: scaled so that 99 % of them have a distance below 1."
+    mean, std = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
+    scale = np.where(std > 1e-5, 1 / np.maximum(std, 1e-5), 0)
+    limit = np.percentile(np.sqrt(np.square((rows - mean) * scale).mean(1)), 99)
+    return mean.astype(np.float32), (scale / max(limit, 1e-5)).astype(np.float32)
+
+
+def distance(
+    row: np.ndarray,  # (n,) statistics of a song
+    mean: np.ndarray,  # (n,) from `typical_range`
+    scale: np.ndarray,  # (n,) from `typical_range`
+) -> float:  # 0: the mean song; above 1: further out than 99 % of the training songs
+    "Root mean square of the standardised statistics (a Mahalanobis distance with a diagonal covariance)."
+    return float(np.sqrt(np.square((row - mean) * scale, dtype=np.float64).mean()))
+
+
+def caution(row, mean, scale) -> float:
+    "By how much the temperature grows for a song: not at all up to a distance of 1, then steeply."
+    return max(1.0, distance(row, mean, scale)) ** 8

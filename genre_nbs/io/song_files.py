@@ -7,6 +7,7 @@ import torch
 
 KIND = "songs"  # in the header of a model file
 PARTS = ("whiten", "offset", "words")  # arrays of the words of one size
+LINEAR_PARTS = ("weight", "bias", "mean", "scale")  # arrays of the linear classifier of one level
 NUMBERS = {"weight": (0, 1), "linear_temperature": (1e-3, 1e3), "temperature": (0.05, 20), "threshold": (0, 1)}  # of the header, with their ranges
 MOST = {"columns": 64, "bands": 128, "dims": 1024, "k": 4096}  # of the patches and words of one size
 MOST_WORDS, MOST_NETWORKS = 8, 16
@@ -28,13 +29,13 @@ def words_shapes(words) -> dict:
 
 def song_tensors(
     words,  # objects with arrays called `PARTS`
-    linear,  # level -> (weight, bias)
+    linear,  # level -> arrays called `LINEAR_PARTS`
     networks,  # `nn.Module`s
 ) -> dict:  # name -> tensor
     "All numbers of a model by name."
     arrays = {f"words.{i}.{part}": getattr(w, part) for i, w in enumerate(words) for part in PARTS}
-    for level, pair in linear.items():
-        arrays |= {f"level.{level}.{name}": array for name, array in zip(("weight", "bias"), pair, strict=True)}
+    for level, parts in linear.items():
+        arrays |= {f"level.{level}.{part}": array for part, array in zip(LINEAR_PARTS, parts, strict=True)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     return tensors | {f"network.{i}.{name}": tensor for i, network in enumerate(networks) for name, tensor in network.state_dict().items()}
 
@@ -61,6 +62,7 @@ def check_song_tensors(
     features = statistics + 2 * sum(k for *_, k in header["words"])
     for level in levels:
         shapes |= {f"level.{level}.weight": (features, genres), f"level.{level}.bias": (genres,)}
+        shapes |= {f"level.{level}.{part}": (statistics,) for part in ("mean", "scale")}
     networks = header["networks"]
     if not isinstance(networks, list) or len(networks) > MOST_NETWORKS:
         raise ValueError("its networks cannot be read")

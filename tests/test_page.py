@@ -8,23 +8,27 @@ import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import soundfile as sf
 from browser import Browser, missing
+from scipy.special import softmax
 from test_decode import by_ffmpeg
-from torch import nn
 
-from genre_nbs.app import page
+from genre_nbs.app import neighbours, page
 from genre_nbs.app.page import SongPage
 from genre_nbs.audio import load_audio
+from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.io.decode import AudioError, save_audio
-from genre_nbs.songs import SongAnswer, listen
+from genre_nbs.songs import SongPrediction, listen, shipped_path
 
 LACKING = missing("voila", "ipywidgets") or ("signals and file names of POSIX are needed" if os.name == "nt" else "")
 IN_BROWSER = pytest.mark.skipif(bool(LACKING), reason=f"the page is tested in Chromium: {LACKING}")
 SCRIPT = "<img src=x onerror=document.title='obeyed';alert(1)>.wav"
+CHOSEN = ["a song.mp3", "a song.m4a", "large.wav", "broken.mp3", SCRIPT]
 SAMPLE = Path(__file__).parents[1] / "test_samples" / "blues1.ogg"
 PICTURES = os.environ.get("GENRE_NBS_SCREENSHOTS")  # a folder for screenshots
 
@@ -56,15 +60,20 @@ def address(tmp_path_factory):
         yield json.loads(line)["page"]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    assert errors.read_text().endswith("stopped\n") and "Traceback" not in errors.read_text()
+    said = errors.read_text()
+    assert said.endswith("stopped\n") and "Traceback" not in said and "timeout" not in said
 
 
 @pytest.fixture(scope="module")
-def browser(address):
-    "A window that shows the page."
+def browser(address, songs):
+    "A window that shows the page, on which five files were chosen at once."
     with Browser(seconds=120) as window:
         window.open(address)
-        window.wait("document.querySelector('.songs-upload')?.offsetWidth > 0")
+        window.wait("document.querySelector('.songs-upload[data-ready]')?.offsetWidth > 0")
+        window.choose(".songs-upload", *(songs[name] for name in CHOSEN))
+        window.wait("document.querySelector('.songs-now').innerText.startsWith('Listening to')")
+        window.wait(f"document.querySelectorAll('.song').length == {len(CHOSEN)}")
+        window.wait("document.querySelector('.songs-now').innerText == ''")
         yield window
 
 
@@ -82,19 +91,15 @@ def picture(browser, name):
 
 @IN_BROWSER
 def test_songs_go_up_and_answers_come_back(browser, songs):
-    names = ["a song.mp3", "a song.m4a", "large.wav", "broken.mp3", SCRIPT]
     assert songs["large.wav"].stat().st_size > 59e6
-    browser.choose(".songs-upload", *(songs[name] for name in names))
-    browser.wait("document.querySelector('.songs-now').innerText.startsWith('Listening to')")
-    browser.wait(f"document.querySelectorAll('.song').length == {len(names)}")
-    browser.wait("document.querySelector('.songs-now').innerText == ''")
-    found = {name: (said, bad) for name, said, bad in cards(browser)}
-    assert list(found) == names[::-1]
+    found = {name: (said, bad) for name, said, bad in cards(browser)[-len(CHOSEN) :]}
+    assert list(found) == CHOSEN[::-1]
     for name in ("a song.mp3", "a song.m4a"):
         said = listen(songs[name]).text
         assert found[name] == (f"{said[0].upper()}{said[1:]} 0:12", False)
     assert found["large.wav"][0].endswith(" 1:18")
-    assert browser.count(".song-closest span") == 4 * page.CLOSEST
+    assert browser.count(".song-closest") == browser.count(".song:not(.song-bad)")
+    assert browser.count(".song-closest span") == browser.count(".song-closest") * page.CLOSEST
     assert found["broken.mp3"] == ("This file cannot be decoded as audio (Format not recognised).", True)
     picture(browser, "songs-1280")
 
@@ -168,6 +173,21 @@ def test_nothing_comes_from_elsewhere_and_nobody_else_gets_in(browser, address):
     assert [error for error in browser.errors if "fontawesome" not in error] == []
 
 
+@IN_BROWSER
+def test_python_ends_with_its_page(browser, address):
+    kernel = address + "api/kernels/" + browser.run("JSON.parse(document.querySelector('#jupyter-config-data').text).kernelId")
+
+    def status():
+        try:
+            return urlopen(kernel, timeout=60).status
+        except HTTPError as error:
+            return error.code
+
+    assert status() == 200
+    browser.open("about:blank")
+    browser.until(lambda: status() == 404, "Python to end")
+
+
 # --- without a browser
 
 
@@ -188,6 +208,7 @@ def test_what_the_page_cannot_do_is_said_in_one_line(genre_nbs_cli, monkeypatch,
 def test_a_port_in_use_is_named():
     with page.socket.socket() as taken:
         taken.bind((page.HOST, 0))
+        taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"port {port} is in use"):
             page.free_port(port)
@@ -195,59 +216,59 @@ def test_a_port_in_use_is_named():
 
 
 @pytest.fixture
-def answer():
+def prediction():
     "Rock for the first half, metal for the second."
     proba = np.array([[0.8, 0.15, 0.05], [0.2, 0.75, 0.05]])
     total = {"rock": 0.5, "metal": 0.45, "jazz": 0.05}
-    return SongAnswer(
+    return SongPrediction(
         "a.wav", "rock", False, total, ("rock", "metal", "jazz"), np.array([5.0, 15.0]), proba, 20.0, np.array([[-0.5, 0.5], [0, 0.25]]), ""
     )
 
 
-def test_not_sure_is_shown_as_such(answer):
+def test_not_sure_is_shown_as_such(prediction):
     y = np.sin(np.arange(20 * 8000) / 10).astype(np.float32)
-    html = page.song_html("a & b.wav", answer, y, 8000)
+    html = page.song_html("a & b.wav", prediction, y, 8000)
     assert "song-unsure" in html and "Not sure (rock or metal?)" in html and "a &amp; b.wav" in html
     assert html.count("<polygon") == 4 and ">0:20<" in html
-    answer.sure = True
-    html = page.song_html("a.wav", answer, y[: 8000 * 5], 8000)
+    prediction.sure = True
+    html = page.song_html("a.wav", prediction, y[: 8000 * 5], 8000)
     assert "song-unsure" not in html and "Rock" in html and "holds the first 0:05" in html
 
 
-def test_the_closest_songs_are_those_with_the_most_similar_activations(answer, tmp_path):
-    from genre_nbs.app import neighbours
-    from genre_nbs.classifier import GenreClassifier
-    from genre_nbs.datasets import Representation
-
-    representation = Representation("summary", sr=8000, seconds=1.0)
-    network = nn.Sequential(nn.Linear(26, 8), nn.Tanh(), nn.Linear(8, 2))
-    model = GenreClassifier(network, representation, ("rock", "jazz"), {}).save(tmp_path / "m.safetensors")
-    classifier = GenreClassifier.load(model)
-    sounds = [np.sin(2 * np.pi * f * np.arange(3 * 8000) / 8000).astype(np.float32) for f in (200, 210, 3000)]
-    vectors = np.stack([neighbours.song_vector(classifier, y, 8000) for y in sounds])
-    assert vectors.shape == (3, 8) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
-    by_hand = np.tanh(representation.of_waveform(sounds[0], 8000) @ network[0].weight.detach().numpy().T + network[0].bias.detach().numpy())
-    by_hand = (by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True)).mean(0)
-    assert np.allclose(vectors[0], by_hand / np.linalg.norm(by_hand), atol=1e-5)
+def test_the_closest_songs_are_those_with_the_most_similar_logits(prediction, tmp_path):
+    logits = np.array([[2.0, 1.0, -3.0], [5.0, 3.0, -8.0], [-1.0, 0.0, 1.0]])
+    proba = softmax(logits + [[7.0], [0.0], [-2.0]], axis=1)  # a constant changes nothing, nor does a temperature
+    vectors = neighbours.logit_vectors(proba)
+    assert np.allclose(vectors, logits / np.linalg.norm(logits, axis=1, keepdims=True), atol=1e-4)
+    assert np.allclose(neighbours.song_vector(softmax(logits[:1] / 4, axis=1)), vectors[0], atol=1e-4)
+    model = tmp_path / "m.safetensors"
+    model.write_bytes(b"a model")
     assert neighbours.read_neighbours(model) is None
     file = neighbours.neighbours_file(model)
-    neighbours.write_neighbours(file, model, ["low <b>", "high"], ["rock", "jazz"], vectors[[1, 2]])
-    known = neighbours.read_neighbours(model)
-    closest = page.closest_songs(classifier, known, sounds[0], 8000)
-    assert closest == [("low <b>", "Rock"), ("high", "Jazz")]
-    assert "low &lt;b&gt; (Rock)" in page.song_html("a.wav", answer, sounds[0], 8000, closest)
-    GenreClassifier(network, representation, ("rock", "pop"), {}).save(model)  # another model of the same name
+    neighbours.write_neighbours(file, model, ["alike <b>", "other"], ["rock", "jazz"], vectors[1:])
+    closest = page.closest_songs(neighbours.read_neighbours(model), proba[:1])
+    assert closest == [("alike <b>", "Rock"), ("other", "Jazz")]
+    y = np.sin(np.arange(8000) / 10).astype(np.float32)
+    assert "alike &lt;b&gt; (Rock)" in page.song_html("a.wav", prediction, y, 8000, closest)
+    model.write_bytes(b"another model")
     assert neighbours.read_neighbours(model) is None
-    neighbours.write_neighbours(file, model, ["low"], ["rock", "jazz"], vectors[[1, 2]])
+    neighbours.write_neighbours(file, model, ["one"], ["rock", "jazz"], vectors[1:])
     with pytest.raises(ValueError, match="holds no neighbours"):
         neighbours.read_neighbours(model)
 
 
-def test_areas_are_stacked_up_to_both_ends(answer):
-    first, *_, last = page.area_points(answer.times, answer.timeline, answer.seconds)
+def test_the_shipped_model_has_its_neighbours():
+    known = neighbours.read_neighbours(shipped_path())
+    assert known is not None, "they are of another model: run tools/make_neighbours.py"
+    assert len(known.names) == len(set(known.names)) == 639 and set(known.genres) == set(GTZAN_GENRES)
+    assert [genre for _, genre in known.closest(known.vectors[0], 1)] == [known.genres[0]]
+
+
+def test_areas_are_stacked_up_to_both_ends(prediction):
+    first, *_, last = page.area_points(prediction.times, prediction.timeline, prediction.seconds)
     assert first == "0.0,100.0 250.0,100.0 750.0,100.0 1000.0,100.0 1000.0,80.0 750.0,80.0 250.0,20.0 0.0,20.0"
     assert last.endswith("1000.0,0.0 750.0,0.0 250.0,0.0 0.0,0.0")
-    assert page.wave_points(answer.envelope) == "0.0,2.0 1000.0,26.0 1000.0,50.0 0.0,98.0"
+    assert page.wave_points(prediction.envelope) == "0.0,2.0 1000.0,26.0 1000.0,50.0 0.0,98.0"
 
 
 @pytest.mark.parametrize("seconds", [0.4, 1, 12, 61, 183, 3600, 7200, 6 * 3600])

@@ -78,6 +78,9 @@ def main():
     settings = trained.settings | {"calibration": record}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     replace(trained, temperature=temperature, threshold=threshold, settings=settings).save(given.out)
+    from make_neighbours import make_neighbours  # this folder's other tool: the own-song page names the closest training songs
+
+    make_neighbours(given.data, given.out)
     print(json.dumps({"temperature": temperature, "threshold": threshold, "bytes": given.out.stat().st_size} | record, indent=1))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from genre_nbs.app.pipeline import shown_settings, train_on
-from genre_nbs.app.predict import answer_line
+from genre_nbs.app.predict import prediction_line
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.app.report import html_report, record_result
 from genre_nbs.audio import load_audio, play
@@ -57,7 +57,9 @@ def run_demo(out, seed=0, say=print):
         runs[name] = run_recipe(name, out, seed, **changes)
     prediction = listen(whole_song(out))
     report = write_report(out, runs, prediction)
-    say(f"A practice song, blues, by the model that comes with the package: {answer_line(prediction, alone=False)}")
+    say(
+        f"{Path(prediction.path).name}, a practice song in the style of blues, by the model that comes with the package: {without_path(prediction)}"
+    )
     seconds = time.perf_counter() - start
     say(f"Done in {seconds:.0f} s.")
     tests = {name: run["test"].to_dict() for name, run in runs.items()}
@@ -131,12 +133,17 @@ SPECTROGRAM_TEXT = (
 )
 
 
+def without_path(prediction):
+    "A prediction for people, without the path of the song."
+    return prediction_line(prediction, alone=False).removeprefix(f"{prediction.path}: ")
+
+
 def song_section(prediction):
     "What the model that comes with the package says of a whole song."
     path = Path(prediction.path)
     text = (
         f"{path.name} is a practice song in the style of blues. The model that comes with the package learned from recorded songs and has never heard "
-        f"a composed one. Its answer: {answer_line(prediction, alone=False).removeprefix(f'{prediction.path}: ')}. "
+        f"a composed one. Its answer: {without_path(prediction)}. "
         "A model is only as good as its training set is like what it hears, which is why it may be wrong here."
     )
     caption = "The waveform, and under it the probability of each genre over time."

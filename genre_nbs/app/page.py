@@ -42,6 +42,8 @@ def free_port(port=None):
     "A port of this computer on which nobody listens: `port`, or the first one from 8866. Raises `ValueError` where there is none."
     for number in [port] if port else range(PORT, PORT + 50):
         with socket.socket() as probe:
+            if os.name == "posix":  # a page that was just stopped does not keep its port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, number))
             except OSError:
@@ -99,9 +101,10 @@ def server_settings():
     )
     tornado_settings = {
         "websocket_max_message_size": MOST_BYTES + MORE_BYTES,
-        "ws_ping_timeout": 30_000,  # milliseconds
+        "ws_ping_interval": 0,  # no pings: a busy browser would be taken for a lost one, and a lost one closes its connection on this computer
         "allow_remote_access": False,  # requests under another name than these are refused: they come from foreign pages (DNS rebinding)
         "local_hostnames": [HOST, "localhost"],
+        "disable_check_xsrf": True,  # Voila ends Python when its page is closed, without this mark; nobody else knows the number of a kernel
         "headers": {"Content-Security-Policy": POLICY},
     }
     return {"config": config, "config_file_paths": [], "tornado_settings": tornado_settings}
@@ -166,7 +169,7 @@ class SongPage:
 
         classifier, neighbours = self.loading.result()
         prediction, (y, sr) = listen(path, classifier), load_beginning(path)
-        return song_html(name, prediction, y, sr, closest_songs(classifier, neighbours, y, sr))
+        return song_html(name, prediction, y, sr, closest_songs(neighbours, prediction.timeline))
 
     def load(self):
         "The model that was named, or the one of the package, and the songs that it learned from, where they are known."
@@ -217,12 +220,12 @@ def load_beginning(path):
 # --- what is shown of a song
 
 
-def closest_songs(classifier, neighbours, y, sr):
+def closest_songs(neighbours, timeline):
     "(name, genre) of the training songs that the model finds closest; none where they are not known."
     from genre_nbs.app.neighbours import song_vector
 
-    vector = None if neighbours is None else song_vector(classifier, y, sr)
-    return [] if vector is None else [(track, genre_title(genre)) for track, genre in neighbours.closest(vector, CLOSEST)]
+    closest = neighbours.closest(song_vector(timeline), CLOSEST) if neighbours else []
+    return [(track, genre_title(genre)) for track, genre in closest]
 
 
 def song_html(name, prediction, y, sr, neighbours=()):

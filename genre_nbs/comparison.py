@@ -6,7 +6,8 @@
 __all__ = ['CANDIDATES', 'SCORES', 'FULL', 'QUICK', 'COLUMNS', 'HEADER', 'STACKABLE_LAYERS', 'RNG_LOCK', 'TITLES', 'Candidate',
            'Plan', 'lr_grid', 'best_lr', 'append_rows', 'truncate_partial_line', 'read_rows', 'Job', 'can_stack',
            'torch_threads', 'train_job', 'result_row', 'run_job', 'Study', 'make_jobs', 'results_of', 'done_rows',
-           'run_all', 'untuned_runs', 'lr_scores', 'lr_trials', 'widen_grid', 'check_test_unused', 'final_runs']
+           'run_all', 'untuned_runs', 'run_scores', 'lr_scores', 'lr_trials', 'widen_grid', 'check_test_unused',
+           'final_runs']
 
 # %% ../nbs/appendix_E_comparison.ipynb #0a3419aa
 import csv
@@ -74,10 +75,12 @@ class Plan:
     lr: float = 0.002 # of all optimizers, where nothing is tuned (the Athens project's)
     by: str = "f1_macro" # what counts: "f1_macro" or "accuracy" on the validation examples
     candidates: tuple = tuple(CANDIDATES) # names of those that take part
+    last: int = 0 # 0: a run's score is that of its best epoch; more: its mean macro F1 over so many epochs at the end
 
     def __post_init__(self):
-        for name, least in (("seeds", 1), ("trials", 1), ("trial_seeds", 1), ("widen", 0)):
+        for name, least in (("seeds", 1), ("trials", 1), ("trial_seeds", 1), ("widen", 0), ("last", 0)):
             if getattr(self, name) < least: raise ValueError(f"{name} must be {least} or more, not {getattr(self, name)}")
+        if self.last and self.by != "f1_macro": raise ValueError("the last epochs are scored by macro F1 alone")
         if self.by not in SCORES: raise ValueError(f"unknown score {self.by!r}: choose one of {', '.join(SCORES)}")
         unknown = [name for name in self.candidates if name not in CANDIDATES]
         if unknown or not self.candidates: raise ValueError(f"unknown optimizer {', '.join(unknown)!r}: choose from {', '.join(CANDIDATES)}")
@@ -332,13 +335,26 @@ def untuned_runs(
     return run_all(study, "untuned", [(name, plan.lr, seed) for seed in range(plan.seeds) for name in plan.candidates])
 
 
+def run_scores(
+    rows: pd.DataFrame, # of runs
+    by: str = "f1_macro", # "f1_macro" or "accuracy"
+    last: int = 0, # 0: the best checkpoint's score; more: mean validation macro F1 of so many epochs at the end
+    part: str = "valid", # "valid" or "test"
+) -> pd.Series: # a score for each row
+    "Scores of runs; one that diverged or failed counts 0. Raises `ValueError` for last epochs of anything but validation macro F1."
+    if last and (by, part) != ("f1_macro", "valid"): raise ValueError("of each epoch only the validation macro F1 is known")
+    score = rows[f"{part}_{by}"]
+    if last: score = rows.valid_curve.map(lambda curve: np.mean([float(value) for value in curve.split()[-last:]] or 0.0))
+    return score.where(rows.diverged_at.isna() & (rows.reason == ""), 0.0)
+
+
 def lr_scores(
     rows: pd.DataFrame, # of trials
     by: str = "f1_macro", # "f1_macro" or "accuracy"
+    last: int = 0, # as in `run_scores`
 ) -> pd.Series: # mean score by (candidate, lr)
     "Mean validation score of each learning rate, over the seeds of the trials."
-    fine = rows.diverged_at.isna() & (rows.reason == "")
-    return rows.assign(score=rows[f"valid_{by}"].where(fine, 0.0)).groupby(["candidate", "lr"]).score.mean()
+    return rows.assign(score=run_scores(rows, by, last)).groupby(["candidate", "lr"]).score.mean()
 
 
 def lr_trials(
@@ -353,7 +369,7 @@ def lr_trials(
         runs = [(name, lr, 1000 + seed) for seed in range(plan.trial_seeds) for name, grid in grids.items() for lr in grid]
         check_test_unused(study, runs)
         rows = run_all(study, "trial", runs)
-        means = lr_scores(rows, plan.by)
+        means = lr_scores(rows, plan.by, plan.last)
         span = {name: widen_grid(span[name], means[name]) for name in grids}
     return rows
 
@@ -383,6 +399,6 @@ def final_runs(
     trials: pd.DataFrame, # of `lr_trials`
 ) -> pd.DataFrame: # a row for each run
     "Every optimizer with its own best learning rate, for all seeds."
-    means, plan = lr_scores(trials, study.plan.by), study.plan
+    means, plan = lr_scores(trials, study.plan.by, study.plan.last), study.plan
     lrs = {name: best_lr(means[name], CANDIDATES[name].lr) for name in plan.candidates}
     return run_all(study, "final", [(name, lrs[name], seed) for seed in range(plan.seeds) for name in plan.candidates])

@@ -37,6 +37,7 @@ from genre_nbs.comparison import (
     make_jobs,
     read_rows,
     run_job,
+    run_scores,
     truncate_partial_line,
     untuned_runs,
 )
@@ -430,6 +431,25 @@ def test_small_differences_that_all_seeds_share_are_seen_and_those_they_do_not_a
     assert found.loc["SGD", "difference"] == pytest.approx(0.02, abs=0.002) and found.loc["SGD", "p-value"] < 0.01
     noisy = pd.concat([finals[finals.candidate == "Adam"], table([("RAdam", 0.1, s, v) for s, v in enumerate(values["RAdam"])]).assign(test_f1_macro=np.nan)])
     assert tuned_table(noisy, noisy)["p-value"].max() > 0.3
+
+
+def test_a_collapsed_run_cannot_be_chosen_by_its_last_epochs():
+    collapsed, steady = "0.1 0.9 0.1 0.1 0.1", "0.1 0.5 0.6 0.7 0.6"
+    rows = table([("Adam", 0.1, 0, 0.9), ("Adam", 0.01, 0, 0.7), ("SGD", 0.1, 0, 0.7), ("SGD", 0.01, 0, 0.7)])
+    rows = rows.assign(valid_curve=[collapsed, steady, steady, steady], diverged_at=[np.nan, np.nan, 3.0, np.nan])
+    assert best_lr(lr_scores(rows)["Adam"], 0.001) == 0.1 and best_lr(lr_scores(rows, last=3)["Adam"], 0.001) == 0.01
+    assert run_scores(rows, last=3).tolist() == pytest.approx([0.1, 1.9 / 3, 0, 1.9 / 3])
+    with pytest.raises(ValueError, match="only the validation macro F1"):
+        run_scores(rows, "accuracy", last=3)
+    with pytest.raises(ValueError, match="macro F1 alone"):
+        replace(SMALL, last=3, by="accuracy")
+
+
+def test_final_runs_take_the_learning_rate_that_the_plans_score_chooses(study):
+    trials = table([(name, lr, 1000, f1) for name in SMALL.candidates for lr, f1 in ((0.1, 0.9), (0.01, 0.7))])
+    trials = trials.assign(valid_curve=["0.9 0.1 0.1", "0.5 0.6 0.7"] * len(SMALL.candidates))
+    assert set(final_runs(study, trials).lr) == {0.1}
+    assert set(final_runs(replace(study, plan=replace(SMALL, last=2)), trials).lr) == {0.01}
 
 
 # --- everything together

@@ -42,6 +42,6 @@ setup(
     # The notebooks travel inside the wheel as genre_nbs/course, for `genre-nbs lab`.
     packages=["genre_nbs", *(f"genre_nbs.{room}" for room in ROOMS), "genre_nbs.course"],
     package_dir={"genre_nbs.course": "nbs"},
-    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], "genre_nbs.course": ["*.ipynb"]},
+    package_data={"genre_nbs": ["templates/*.html", "data/*.md5"], "genre_nbs.course": ["*.ipynb", "results/*"]},
     zip_safe=False,
 )

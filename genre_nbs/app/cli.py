@@ -413,7 +413,7 @@ def lab(
     copied, kept = copy_course(folder)
     for name in kept:
         say(f"kept, since you changed it: {name}")
-    emit({"folder": str(folder), "copied": copied, "kept": kept}, as_json, f"{len(copied)} notebooks copied to {folder}")
+    emit({"folder": str(folder), "copied": copied, "kept": kept}, as_json, f"{len(copied)} files copied to {folder}")
     if open_lab and not as_json:
         import subprocess
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genre_nbs.io.files import atomic_path, sha256
 
-MARK = ".genre_nbs"  # remembers what was copied: a line "checksum  name" for each notebook
+MARK = ".genre_nbs"  # remembers what was copied: a line "checksum  name" for each file
 
 
 def course_folder():
@@ -17,26 +17,29 @@ def course_folder():
 
 
 def copy_course(folder):
-    """Copy the notebooks into `folder`, never over one that the student changed; returns (copied, kept) names.
+    """Copy the notebooks and the results that they draw into `folder`, never over a file that the student changed.
 
-    A notebook that is still as we copied it is brought up to date; one that differs stays as it is.
-    Raises `ValueError` when `folder` is a file.
+    Returns (copied, kept) names. A file that is still as we copied it is brought up to date; one that differs
+    stays as it is. Raises `ValueError` when `folder` is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is a file, not a folder")
     folder.mkdir(parents=True, exist_ok=True)
     before, marks, copied, kept = _read_marks(folder), {}, [], []
-    for source in sorted(course_folder().glob("*.ipynb")):
-        target, fresh = folder / source.name, sha256(source)
+    home = course_folder()
+    for source in [*sorted(home.glob("*.ipynb")), *sorted(home.glob("results/*"))]:
+        name = source.relative_to(home).as_posix()
+        target, fresh = folder / name, sha256(source)
         present = sha256(target) if target.is_file() else "no plain file" if os.path.lexists(target) else None
-        if present in (None, before.get(source.name)) and present != fresh:
+        if present in (None, before.get(name)) and present != fresh:
+            target.parent.mkdir(exist_ok=True)
             with atomic_path(target) as part:
                 shutil.copyfile(source, part)
-            copied.append(source.name)
+            copied.append(name)
         elif present != fresh:
-            kept.append(source.name)
-        marks[source.name] = before.get(source.name, fresh) if source.name in kept else fresh
+            kept.append(name)
+        marks[name] = before.get(name, fresh) if name in kept else fresh
     with atomic_path(folder / MARK) as part:
         part.write_text("".join(f"{mark}  {name}\n" for name, mark in marks.items()), encoding="utf-8")
     return copied, kept

@@ -202,7 +202,7 @@ def show_pictures(
 ) -> plt.Figure: # the figure
     "Pictures side by side, each with its title; time runs to the right, frequency upwards."
     rows = -(-len(x) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 1.7 * rows), dpi=100, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(2 * columns, 1.7 * rows), dpi=100, squeeze=False, layout="none")
     for ax in axes.flat: ax.axis("off")
     for ax, picture, title in zip(axes.flat, x, titles):
         ax.imshow(picture.transpose(1, 2, 0).squeeze(), cmap="magma", aspect="auto")

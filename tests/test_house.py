@@ -171,5 +171,6 @@ def test_no_function_is_too_long():
 
 
 def test_every_lesson_has_its_number():
-    numbers = sorted(int(path.name[:2]) for path in (ROOT / "nbs").glob("[0-9]*.ipynb"))
-    assert numbers == list(range(17))
+    names = sorted(path.stem for path in (ROOT / "nbs").glob("[0-9]*.ipynb"))
+    assert sorted({int(name[:2]) for name in names}) == list(range(17))
+    assert [name for name in names if name.startswith("12")] == ["12_convolution", "12_picture_cnn"] and len(names) == 18

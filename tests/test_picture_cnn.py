@@ -3,16 +3,20 @@
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
+from genre_nbs.app.course import copy_course
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import GenreClassifier, init_network
 from genre_nbs.datasets import Examples
+from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.io.pictures import PictureError, save_picture
 from genre_nbs.networks import Standardize
 from genre_nbs.picture_cnn import (
@@ -279,3 +283,24 @@ def test_command_line_names_the_genre(genre_nbs_cli, tmp_path):
     cut(tmp_path / "cut.png")
     refused = genre_nbs_cli("predict", "--model", model, tmp_path / "cut.png")
     assert refused.returncode == 2 and "cut.png" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
+# --- results that the lesson draws
+
+
+RESULTS = Path(__file__).parents[1] / "nbs" / "results"
+
+
+def test_whole_songs_are_the_same_in_every_setting():
+    table = pd.read_csv(RESULTS / "picture_whole_songs.csv")
+    assert set(table.prediction) <= set(GTZAN_GENRES)
+    for _, part in table.groupby(["training", "testing", "seed"]):
+        assert part.song.nunique() == len(part) == 200 and (part.true.value_counts() == 20).all()
+
+
+def test_results_travel_with_the_course(tmp_path):
+    copied, _ = copy_course(tmp_path)
+    assert "results/picture_whole_songs.csv" in copied
+    (tmp_path / "results" / "picture_whole_songs.csv").write_text("mine")
+    assert copy_course(tmp_path) == ([], ["results/picture_whole_songs.csv"])
+    assert (tmp_path / "results" / "picture_whole_songs.csv").read_text() == "mine"

@@ -5,7 +5,7 @@
 
 DATA is a folder of genre folders with pictures. Each fold leaves its model and its predictions in FOLDER, and is not trained again where
 they are there. `song-best` takes about a core-minute a fold, `best` eight. The second line trains nothing and writes the tables of all folds that are done:
-accuracy by recipe, fold and change of the song; and beside it, in song_predictions.csv, the probabilities of each validation song, by which
+accuracy by recipe, fold and change of the song; and beside it, in song_predictions.csv, the probabilities of each song by the first fold seed, by which
 `tools/train_model.py` calibrates. Songs with the same number in its column `group` are by one artist.
 """
 
@@ -111,8 +111,8 @@ def tables(work, group):
                     frame = pd.DataFrame(p, columns=genres)
                     songs.append(frame.assign(recipe=recipe, fold_seed=int(fold_seed), fold=int(fold), track=track, group=[group[name] for name in track], genre=genres[y]))
     table = pd.DataFrame(rows, columns=["recipe", "fold_seed", "fold", "change", "songs", "right", "core_seconds"])
-    keys = ["recipe", "fold_seed", "fold", "track"]
-    songs = pd.concat(songs)[[*keys, "group", "genre", *genres]].drop_duplicates(keys)
+    songs = pd.concat(songs)[["recipe", "fold_seed", "fold", "track", "group", "genre", *genres]].sort_values("fold_seed", kind="stable")
+    songs = songs.drop_duplicates(["recipe", "track"])  # each song once, though there may be several fold seeds
     return table.drop_duplicates(["recipe", "fold_seed", "fold", "change"]), songs
 
 

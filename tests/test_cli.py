@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -167,3 +168,53 @@ def test_course_arrays(real_data, genre_nbs_cli, tmp_path):
     done = genre_nbs_cli("train", course / "train" / "mfccs", "--recipe", "mlp", *words)
     assert json.loads(done.stdout)["n"] == 800 and json.loads(done.stdout)["accuracy"] > 0.65
     assert json.loads(genre_nbs_cli("evaluate", "--model", tmp_path / "m", course / "val" / "mfccs", "--json").stdout)["n"] == 800
+
+
+WRONG_OPTIONS = [
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--valid", "nowhere"), "nowhere: no such file"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--artists", "nowhere.txt"), "nowhere.txt: no such file"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--artists", "no-index.txt"), "is no index of GTZAN"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--split", "polka"), "unknown way to split 'polka'"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--split", "empty"), "expected one file train*.txt, found 0"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "m", "--optimizer", "polka"), "polka"),
+    (("train", "DATA", "--recipe", "mlp", "--out", "empty"), "Is a directory"),
+    (("evaluate", "DATA", "--model", "MODEL", "--by", "polka"), "--by must be example, track"),
+    (("evaluate", "DATA", "--model", "MODEL", "--plot", "c.txt"), ".txt is no format of a picture"),
+    (("prepare", "DATA", "out", "--as", "polka"), "cannot prepare 'polka'"),
+    (("prepare", "DATA", "no-index.txt"), "is not a folder"),
+    (("prepare", "DATA", "out", "--scheduler", "polka://here"), "no Dask scheduler answers at polka://here"),
+    (("optimizers", "DATA", "--split", "polka"), "unknown way to split 'polka'"),
+    (("optimizers", "DATA", "--test", "nowhere"), "nowhere: no such file"),
+    (("optimizers", "DATA", "--scheduler", "polka://here"), "no Dask scheduler answers at polka://here"),
+    (("optimizers", "DATA", "--recipe", "polka"), "polka"),
+]
+
+
+@pytest.mark.parametrize("words, complaint", WRONG_OPTIONS)
+def test_options_are_checked_before_data_are_read(model, genre_nbs_cli, tmp_path, monkeypatch, words, complaint):
+    "DATA is not there: whoever reads it first says so, instead of what is wrong with the option."
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no-index.txt").write_text("blues.00000.wav, John Lee Hooker\n")
+    places = {"DATA": str(tmp_path / "no-such-data"), "MODEL": model[0]}
+    refused(genre_nbs_cli(*(places.get(word, word) for word in words)), complaint)
+
+
+def test_predict_says_which_files_of_a_folder_it_does_not_use(model, tones, genre_nbs_cli, tmp_path):
+    (tmp_path / "album" / "disc 1").mkdir(parents=True)
+    shutil.copy(tones / "metal" / "metal0.wav", tmp_path / "album" / "disc 1" / "song.wav")
+    for name in ("film.avi", "disc 1/tune.mid", "disc 1/Tune.APE", "notes.txt", "cover.jpg", ".hidden.mid"):
+        (tmp_path / "album" / name).write_bytes(b"anything")
+    done = genre_nbs_cli("predict", "--model", model[0], tmp_path / "album", "--json")
+    assert done.returncode == 0 and [song["genre"] for song in json.loads(done.stdout)["songs"]] == ["metal"]
+    lines = sorted(done.stderr.splitlines())
+    names = ("disc 1/Tune.APE", "disc 1/tune.mid", "film.avi")
+    assert [line.split(": ")[1] for line in lines] == [str(tmp_path / "album" / name) for name in names]
+    assert all(line.startswith("skipped: ") and "of a kind that is not read" in line for line in lines)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of POSIX")
+def test_a_model_can_be_read_by_whom_the_umask_says(model):
+    mask = os.umask(0)
+    os.umask(mask)
+    assert model[0].stat().st_mode & 0o777 == 0o666 & ~mask

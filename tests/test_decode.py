@@ -435,6 +435,25 @@ def test_a_cut_flac(tmp_path, keep):
     assert "cut off" in (reason := refused(path)) or "lost sync" in reason
 
 
+def ape_tag(n):
+    "An APEv2 tag with a header, `n` bytes of items and a footer."
+    ends = [b"APETAGEX" + struct.pack("<IIII", 2000, n + 32, 0, flags) + bytes(8) for flags in (0xA0000000, 0x80000000)]
+    return ends[0] + bytes(n) + ends[1]
+
+
+@pytest.mark.parametrize("tags", [b"TAG" + b"title".ljust(125), ape_tag(300), ape_tag(90) + b"TAG" + bytes(125)])
+@pytest.mark.parametrize("front", [b"", b"ID3\x04\0\0\0\0\x01\0" + bytes(128)])
+def test_a_flac_with_tags_at_its_end_is_read_whole(tmp_path, tags, front):
+    "libsndfile takes an ID3v1 tag for a frame, and says that it lost sync."
+    y = np.random.default_rng(0).uniform(-0.5, 0.5, 30_000).astype(np.float32)
+    plain = save_audio(tmp_path / "plain.flac", y, 22050)
+    (tmp_path / "tagged.flac").write_bytes(front + plain.read_bytes() + tags)
+    np.testing.assert_array_equal(read_samples(tmp_path / "tagged.flac")[0], read_samples(plain)[0])
+    (tmp_path / "cut.flac").write_bytes(plain.read_bytes()[:-5000] + tags)
+    with pytest.raises(AudioError):
+        read_samples(tmp_path / "cut.flac")
+
+
 def test_a_fault_of_the_caller_is_not_one_of_the_song(tmp_path):
     path = save_audio(tmp_path / "a.wav", tone(), SR)
     with pytest.raises(KeyError):

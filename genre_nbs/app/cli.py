@@ -89,6 +89,14 @@ def check_split(valid, split, data=None, test=None):
         raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
 
 
+def ways_to_count(by: str):
+    "What `--by` names, as a list. Raises `ValueError` for anything but example and track."
+    ways = list(dict.fromkeys(way.strip() for way in by.split(",")))
+    if wrong := [way for way in ways if way not in ("example", "track")]:
+        raise ValueError(f"--by must be example, track, or both with a comma, not {wrong[0]!r}")
+    return ways
+
+
 def version(asked: bool):
     "Print the version and end."
     if asked:
@@ -174,23 +182,25 @@ def prepare(
 @app.command()
 def fetch(
     what: Annotated[
-        str, typer.Argument(help="gtzan (1.2 GB), gtzan-lists (its fault-filtered split), or kaggle (needs the extra kaggle).")
+        str, typer.Argument(help="gtzan (1.2 GB), gtzan-lists (its fault-filtered split), kaggle (needs the extra kaggle), or course-data.")
     ],
-    folder: Annotated[Path, typer.Argument(help="Where to; kaggle has a place of its own.")] = Path("data"),
+    folder: Annotated[Path | None, typer.Argument(help="Where to: data, or for course-data what GENRE_NBS_DATA names.")] = None,
     url: Annotated[str | None, typer.Option(help="Another address to fetch it from.")] = None,
     as_json: Json = False,
 ):
     """Fetch a real collection, go on where a download stopped, and check what came, song by song.
 
+    course-data (2.6 GB while it runs) is what the cells of the lessons with real songs read; kaggle has a place of its own.
+
     Example: genre-nbs fetch gtzan gtzan
     """
-    from genre_nbs.collections import fetch_named
+    from genre_nbs.app.course_data import fetch_by_name, fetched_lines, say_missing
 
-    result = fetch_named(what, folder, url, progress=sys.stderr.isatty())
+    result = fetch_by_name(what, folder, url, progress=sys.stderr.isatty())
     for track, reason in result["wrong"]:
         say(f"{track}: {reason}")
-    states = ", ".join(f"{count} {state}" for state, count in result["songs"].items())
-    emit(result, as_json, f"Folder: {result['folder']}" + (f"\nSongs: {states}" if states else ""))
+    emit(result, as_json, fetched_lines(result))
+    say_missing(result, say)
 
 
 @app.command()
@@ -258,7 +268,7 @@ def report_training(done, path, valid_given, as_json):
 def evaluate(
     data: Data,
     model: Model = None,
-    by: Annotated[str, typer.Option(help="What to count: example, track, or both with a comma.")] = "example,track",
+    by: Annotated[str, typer.Option(callback=ways_to_count, help="What to count: example, track, or both with a comma.")] = "example,track",
     plot: Annotated[Path | None, typer.Option(help="Picture file for the confusion matrix (.png, .svg, .pdf).")] = None,
     jobs: Jobs = 1,
     as_json: Json = False,
@@ -275,7 +285,7 @@ def evaluate(
         check_plot(plot, model_file(model))
     classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
-    evaluations = evaluate_classifier(classifier, examples, [way.strip() for way in by.split(",")])
+    evaluations = evaluate_classifier(classifier, examples, by)
     say_bad(examples.bad)
     learned, last = learned_tracks(classifier, examples), list(evaluations.values())[-1]
     if learned:

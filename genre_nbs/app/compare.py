@@ -7,10 +7,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from genre_nbs.app.pipeline import read_subsets
+from genre_nbs.app.pipeline import check_subsets, read_subsets
 from genre_nbs.collections import adapt_representation, load_collection
 from genre_nbs.comparison import final_runs, FULL, lr_trials, QUICK, SCORES, Study, untuned_runs
+from genre_nbs.io.cluster import check_scheduler
 from genre_nbs.io.files import atomic_path
+from genre_nbs.io.leftovers import swept_folder
 from genre_nbs.networks import pick_device
 from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_curves, score_table, tuned_table, untuned_table
 
@@ -27,6 +29,8 @@ def make_study(recipe, data, table, quick=False, changes=None, valid=None, split
         raise ValueError("a comparison needs validation songs, and --split all leaves none")
     if not hasattr(recipe, "optimizer_options") or hasattr(recipe, "train"):
         raise ValueError(f"recipe {recipe.name} is not one network, so optimizers cannot be compared on it")
+    check_subsets(valid, split, test=test)
+    check_scheduler(where.get("scheduler"))
     representation, jobs = adapt_representation(recipe.representation, data), where.get("jobs", 1)
     train, held_out, division = read_subsets(data, representation, valid, split, seed=seed, jobs=jobs, progress=progress)
     test_set = None if test is None else load_collection(test, representation, train.genres, jobs, progress)
@@ -67,19 +71,20 @@ def compare(
     study: Study,  # what to compare
     out: str | Path,  # folder for untuned.csv, tuned.csv and four pictures
 ) -> dict:  # 'untuned' and 'tuned' (lists of rows), 'files', and 'text' for people
-    "Both comparisons. Raises `ValueError` where another process is at work on the study's table, or that file holds something else."
+    "Both comparisons, in a folder without the half-written files of killed runs. Raises `ValueError` where another process is at work on the study's table, or that file holds something else."
     out, plan, label = Path(out), study.plan, f"validation {SCORES[study.plan.by]}"
-    rows = untuned_runs(study)
-    untuned = untuned_table(rows, plan.by)
-    result = {"untuned": save_table(untuned, out / "untuned.csv")}
-    save_picture(plot_ranking(score_table(rows, plan.by), f"Learning rate {plan.lr:g} for all", label), out / "untuned.png")
-    trials = lr_trials(study)
-    finals = final_runs(study, trials)
-    tuned = tuned_table(trials, finals, plan.by)
-    result["tuned"] = save_table(tuned, out / "tuned.csv")
-    save_picture(plot_ranking(score_table(finals, plan.by), "Each with its own best learning rate", label), out / "tuned.png")
-    save_picture(plot_lr_curves(trials, plan.by)[0, 0], out / "lr_curves.png")
-    save_picture(plot_training_curves(finals)[0, 0], out / "training_curves.png")
+    with swept_folder(out):
+        rows = untuned_runs(study)
+        untuned = untuned_table(rows, plan.by)
+        result = {"untuned": save_table(untuned, out / "untuned.csv")}
+        save_picture(plot_ranking(score_table(rows, plan.by), f"Learning rate {plan.lr:g} for all", label), out / "untuned.png")
+        trials = lr_trials(study)
+        finals = final_runs(study, trials)
+        tuned = tuned_table(trials, finals, plan.by)
+        result["tuned"] = save_table(tuned, out / "tuned.csv")
+        save_picture(plot_ranking(score_table(finals, plan.by), "Each with its own best learning rate", label), out / "tuned.png")
+        save_picture(plot_lr_curves(trials, plan.by)[0, 0], out / "lr_curves.png")
+        save_picture(plot_training_curves(finals)[0, 0], out / "training_curves.png")
     names = ("untuned.csv", "tuned.csv", "untuned.png", "tuned.png", "lr_curves.png", "training_curves.png")
     text = f"Learning rate {plan.lr:g} for all\n{as_text(untuned)}\n\nEach with its own\n{as_text(tuned)}\n\nWritten: {out}"
     return result | {"files": [str(study.table), *(str(out / name) for name in names)], "text": text}

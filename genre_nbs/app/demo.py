@@ -22,6 +22,7 @@ from genre_nbs.genres import genre_title, GTZAN_GENRES
 from genre_nbs.io.decode import save_audio
 from genre_nbs.io.files import atomic_path
 from genre_nbs.io.html import data_uri, Html, mistakes_html
+from genre_nbs.io.leftovers import swept_folder
 from genre_nbs.practice import practice_song, RESERVED_ARTISTS, write_corpus
 from genre_nbs.songs import listen, plot_timeline
 from genre_nbs.style import STYLE
@@ -48,6 +49,8 @@ def run_demo(out, seed=0, say=print):
     "Carry out the demo in the folder `out`; returns the paths and scores as a JSON-able dict."
     out, start = Path(out), time.perf_counter()
     matplotlib.use("Agg")
+    with swept_folder(out):
+        (out / "results.csv").unlink(missing_ok=True)  # of an earlier demo, or of one that was killed
     say(f"Making songs in {out / 'songs'} ...")
     write_corpus(out / "songs", seed=seed, jobs=os.cpu_count() or 1, **TRAINING)
     write_unknown(out / "unknown", seed)

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import nn
 
 from genre_nbs.classifier import GenreClassifier, train_classifier
-from genre_nbs.collections import adapt_representation, load_collection
+from genre_nbs.collections import adapt_representation, load_collection, read_artists
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
 from genre_nbs.evaluation import evaluate, Evaluation
@@ -130,12 +130,29 @@ def train_resumed(recipe, train, valid, seed, progress, checkpoint):
         return train_classifier(recipe, train, valid, **settings)
 
 
+def check_subsets(valid=None, split=None, artists=None, test=None):
+    "Raises `DataError` or `SplitError`, before any data are read, where the options that name the subsets cannot be right."
+    for path in (valid, artists, test):
+        if isinstance(path, (str, Path)) and not Path(path).exists():
+            raise DataError(f"{path}: no such file or folder")
+    if artists is not None:
+        read_artists(artists)
+    if split in (None, "all", *SPLITS):
+        return
+    if not Path(split).is_dir():
+        raise SplitError(f"unknown way to split {split!r}: use {', '.join(SPLITS)}, all, or a folder of list files")
+    for name in ("train", "val"):
+        if len(files := list(Path(split).glob(f"{name}*.txt"))) != 1:
+            raise SplitError(f"{split}: expected one file {name}*.txt, found {len(files)}")
+
+
 def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False):
     """Training set, validation set, and a `Split` that says how they came about, as in `train_on`.
 
     Songs that the data themselves name as a test set are never learned from, and never validate.
     Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
+    check_subsets(valid, split, artists)
     if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
         raise DataError(f"{valid}: is the training set, so it cannot validate the model; give other data, or a split")
     grouped = valid is None and split in (None, "track", "artist", "hash")

@@ -5,11 +5,11 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+from genre_nbs.app.console import say
 from genre_nbs.genres import genre_title
 from genre_nbs.io.cluster import progress_bar
-from genre_nbs.io.decode import AUDIO_SUFFIXES
 from genre_nbs.io.files import atomic_path
-from genre_nbs.io.pictures import PICTURE_SUFFIXES
+from genre_nbs.io.finding import find_songs
 from genre_nbs.songs import listen, plot_timeline
 
 BAR_FROM = 3  # songs, from which on a progress bar is shown
@@ -27,10 +27,12 @@ def song_files(
         if not name.is_dir():
             files.append(name)
             continue
-        inside = [path for path in sorted(name.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and path.is_file()]
-        if not inside:
+        inside = find_songs(name)
+        if not inside.files:
             errors.append(f"{name}: no songs or pictures in this folder")
-        files += [path for path in inside if path.suffix.lower() in AUDIO_SUFFIXES] or inside
+        for path, reason in inside.skipped:
+            say(f"skipped: {path}: {reason}")
+        files += inside.files
     return files, errors
 
 

@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from genre_nbs.audio import load_audio
 from genre_nbs.collections import read_collection
 from genre_nbs.datasets import BAD_COLUMNS, DataError, Representation
-from genre_nbs.io.cluster import progress_bar, run_tasks
+from genre_nbs.io.cluster import check_scheduler, progress_bar, run_tasks
 from genre_nbs.io.decode import AudioError, known_fault
 from genre_nbs.io.files import atomic_path, check_target, sha256 as file_sha256
 from genre_nbs.io.finding import unreadable
@@ -124,8 +124,10 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         raise ValueError(f"cannot prepare {', '.join(map(repr, unknown)) or 'nothing'}; choose from {', '.join(KINDS)}")
-    tracks, out = read_collection(data, progress), Path(out).absolute()
+    out = Path(out).absolute()
     check_target(out / "bad.csv")
+    check_scheduler(scheduler)
+    tracks = read_collection(data, progress)
     tracks = tracks.assign(path=[os.path.abspath(path) for path in tracks.path])
     with swept(out):
         results = run_all(tracks.path, tuple(kinds), out / "cache", jobs, scheduler, progress)

@@ -63,6 +63,14 @@ def dask_client(
         raise ValueError(f"no Dask scheduler answers at {scheduler} ({why})") from error
 
 
+def check_scheduler(
+    scheduler: str | None,  # its address; None: no cluster
+):
+    "Ask, before anything is read, whether a scheduler answers. Raises `ValueError` as `dask_client` does."
+    if scheduler is not None:
+        dask_client(scheduler).close()
+
+
 @contextmanager
 def lost_scheduler(
     scheduler: str,  # its address, for the error

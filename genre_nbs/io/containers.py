@@ -86,6 +86,21 @@ def ogg_links(
     return links, False
 
 
+def end_before_tags(
+    file, # an open song file
+) -> int: # bytes from its beginning
+    "Where the sound ends before ID3v1 tags (128 bytes, 'TAG') and APEv2 tags, which programs hang on to files that have no place for them."
+    end = file.seek(0, 2)
+    while end > 128:
+        file.seek(end - 128)
+        tail = file.read(128)
+        if tail.startswith(b'TAG'): end -= 128
+        elif tail[96:].startswith(b'APETAGEX'): # items and footer, and a header of 32 bytes where the highest flag says so
+            end -= int.from_bytes(tail[108:112], 'little') + (32 if tail[119] & 0x80 else 0)
+        else: break
+    return end
+
+
 def mp4_fault(
     file, # an open mp4 file
 ) -> str: # the reason, '' when there is none

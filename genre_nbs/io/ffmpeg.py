@@ -46,7 +46,8 @@ class FFmpegSong:
         import av
         self.error = av.error.FFmpegError
         options = {'codec_whitelist': sound_decoders()} | ({'ignore_length': '1'} if open_ended else {})
-        try: self.container = av.open(file, format=kind, options=options, metadata_errors='ignore')
+        tags = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 19 else {} # PyAV 19 does so by itself
+        try: self.container = av.open(file, format=kind, options=options, **tags)
         except self.error as error: raise ValueError(error.strerror) from error # PyAV's are also `OSError`s, though the disk is well
         try:
             if not self.container.streams.audio: raise ValueError('there is no sound in it')

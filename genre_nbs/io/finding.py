@@ -56,6 +56,26 @@ def find_files(
     return found
 
 
+def find_songs(
+    folder,  # holds songs (or else pictures) at any depth
+) -> Found:
+    "All songs in a folder, whatever folders they lie in, or its pictures where there is no song; and what looks like music and is not used."
+    found = Found()
+    files = sorted(walk(Path(folder), found))
+    songs = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    found.files = songs or [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
+    for path in files:
+        if path.suffix.lower() not in AUDIO_SUFFIXES and path.suffix.lower() in OTHER_SUFFIXES:
+            found.skipped.append((str(path), unread_kind(path)))
+    found.skipped.sort()
+    return found
+
+
+def unread_kind(path) -> str:
+    "Why a file of a known ending of audio or video is not used."
+    return f"is audio or video of a kind that is not read ({path.suffix.lower()}); convert it to .wav, .flac or .mp3"
+
+
 def genre_folders(root) -> list:
     "The folders right inside a folder, sorted."
     try:
@@ -76,7 +96,7 @@ def why_unused(path, parts, genres_with_songs):
             return None
         return "" if COVER_NAME.fullmatch(path.stem) else "is a picture beside songs, so it is taken for a cover and not for a spectrogram"
     if suffix in OTHER_SUFFIXES:
-        return f"is audio or video of a kind that is not read ({suffix}); convert it to .wav, .flac or .mp3"
+        return unread_kind(path)
     return f"is a picture of a kind that is not read ({suffix})" if suffix in OTHER_PICTURES and parts[0] not in genres_with_songs else ""
 
 

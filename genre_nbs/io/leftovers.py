@@ -2,7 +2,7 @@
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -21,6 +21,27 @@ def sweep_parts(
     for part in parts:
         part.unlink(missing_ok=True)
     return parts
+
+
+@contextmanager
+def swept_folder(
+    folder,  # that a run writes to; made where it is missing
+):
+    "Sweep a folder unless another run has it, and then share it with the runs that begin meanwhile, so that none of them sweeps it."
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # held by another run
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sweep_parts(folder)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

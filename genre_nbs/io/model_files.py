@@ -244,8 +244,11 @@ def write_tensors(
     "Write a header and tensors to one file, as `write_model` does."
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as part:
+        part.touch()
+        rights = part.stat().st_mode  # as the umask says; save_file makes a file of its own that nobody else can read
         try:
             save_file(tensors, part, metadata={HEADER: json.dumps({"version": VERSION} | header)})
+            part.chmod(rights)
         except SafetensorError as error:
             raise OSError(None, f"cannot be written ({error})", str(path)) from error
 

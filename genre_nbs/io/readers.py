@@ -164,6 +164,8 @@ def open_any(
 ):
     "libsndfile's song, or FFmpeg's where libsndfile cannot read the file. Raises what libsndfile said when neither can."
     if what.open_ended or what.kind in FFMPEG_ONLY: return open_ffmpeg(file, what.kind, what.open_ended)
+    if what.kind == 'flac' and (end := containers.end_before_tags(file)) < file.seek(0, 2): # libsndfile takes such a tag for a frame
+        return SoundFileSong(io.BufferedReader(Slice(file, 0, end)))
     file.seek(0)
     plain = isinstance(getattr(file, 'raw', None), io.FileIO) # libsndfile's own reading is faster
     try: return SoundFileSong(os.fsencode(file.name) if plain and os.name != 'nt' else file, what.kind in ('mp3', ''))

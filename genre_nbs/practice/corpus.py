@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +11,7 @@ from genre_nbs.genres import GTZAN_GENRES
 from genre_nbs.io.cluster import run_tasks
 from genre_nbs.io.decode import WRITTEN_SUFFIXES, save_audio
 from genre_nbs.io.files import atomic_path, cache_dir
+from genre_nbs.io.leftovers import swept_folder
 from genre_nbs.practice.artists import known_genre, make_artist, RESERVED_ARTISTS, whole_number
 from genre_nbs.practice.songs import check_sound, compose, describe, render
 
@@ -64,8 +64,6 @@ def claim_folder(
         raise ValueError(f'{out}: is not an empty folder; choose another one')
     else:
         with atomic_path(mark) as part: part.write_text(json.dumps(settings))
-    for half in out.glob('*/.*'): # left behind by a process that was killed
-        if time.time() - half.stat().st_mtime > 60: half.unlink(missing_ok=True)
 
 
 def make_song(
@@ -101,11 +99,12 @@ def write_corpus(
     out = Path(out)
     claim_folder(out, dict(rules=RULES, seconds=float(seconds), seed=int(seed), artists_per_genre=int(artists_per_genre), sr=int(sr), suffix=suffix))
     rows, plan = [], corpus_plan(songs_per_genre, artists_per_genre, genres, suffix)
-    for row in run_tasks([delayed(make_song)(out, p, seconds, seed, sr) for p in plan], jobs):
-        rows.append(row)
-        if each: each(row)
-    tracks = pd.DataFrame(rows)
-    with atomic_path(out/'manifest.csv') as part: tracks.to_csv(part, index=False, lineterminator='\n')
+    with swept_folder(out):
+        for row in run_tasks([delayed(make_song)(out, p, seconds, seed, sr) for p in plan], jobs):
+            rows.append(row)
+            if each: each(row)
+        tracks = pd.DataFrame(rows)
+        with atomic_path(out/'manifest.csv') as part: tracks.to_csv(part, index=False, lineterminator='\n')
     return tracks.assign(path=[str(out/path) for path in tracks.path])
 
 

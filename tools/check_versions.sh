@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Run the tests on the oldest or the newest versions that settings.ini allows, in a fresh environment made by uv:
+#
+#   tools/check_versions.sh lowest             Python 3.10, each direct requirement at its lower bound
+#   tools/check_versions.sh newest [PYTEST...] Python 3.13, the newest of everything (librosa 1.0 or later)
+#
+# Tests what is committed, in a clone below TMPDIR that is removed afterwards; uv keeps its downloads (about 6 GB with
+# PyTorch's CUDA libraries) for the next time. Further words are passed to pytest. GENRE_NBS_DATA turns on the tests with real songs.
+set -euo pipefail
+which=${1:?usage: tools/check_versions.sh lowest|newest [words for pytest]}
+shift
+case $which in
+  lowest) python=3.10 resolution=lowest-direct ;;
+  newest) python=3.13 resolution=highest ;;
+  *) echo "usage: tools/check_versions.sh lowest|newest [words for pytest]" >&2; exit 2 ;;
+esac
+command -v uv >/dev/null || { echo 'uv is not installed; get it with: pip install uv' >&2; exit 2; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+git clone -q "$(dirname "$0")/.." "$work/repo"
+cd "$work/repo"
+uv venv -q --python "$python" "$work/venv"
+. "$work/venv/bin/activate"
+uv pip install -q --resolution "$resolution" -e '.[dev]'
+python --version
+uv pip list | grep -E '^(numpy|scipy|torch|torchvision|librosa|numba|soundfile|scikit-learn|pandas|typer|rich|pillow|av) '
+if [ "$which" = newest ]; then python -c 'import librosa; assert int(librosa.__version__.split(".")[0]) >= 1, librosa.__version__'; fi
+unset PYTHONPATH
+export GENRE_NBS_CACHE=$work/cache MPLBACKEND=agg
+python -m pytest -q -n "${WORKERS:-auto}" "$@"

@@ -115,7 +115,7 @@ def fetch_gtzan(
     if not (folder / 'songs').is_dir():
         archive = fetch(url, folder / 'gtzan.tar.gz', progress=progress, **kwargs)
         extract(archive, folder / 'songs', progress=progress)
-        archive.unlink()
+    (folder / 'gtzan.tar.gz').unlink(missing_ok=True) # also that of a run that was killed between the two
     return check_gtzan(folder / 'songs', progress)
 
 # %% ../nbs/appendix_B_collections.ipynb #3ba11f2b
@@ -317,7 +317,7 @@ def fetch_named(
         table = fetch_gtzan(folder, progress=progress, **where)
         wrong = table[~table.state.isin(['as known', 'other bytes', 'missing'])]
         return {'folder': str(Path(folder) / 'songs'), 'songs': table.state.value_counts().to_dict(), 'wrong': wrong[['track', 'reason']].to_numpy().tolist()}
-    if what not in ('gtzan-lists', 'kaggle'): raise DataError(f'unknown collection {what!r}; there are gtzan, gtzan-lists and kaggle')
+    if what not in ('gtzan-lists', 'kaggle'): raise DataError(f'unknown collection {what!r}; there are gtzan, gtzan-lists, kaggle and course-data')
     path = fetch_gtzan_lists(folder, progress=progress, **where) if what == 'gtzan-lists' else fetch_kaggle()
     return {'folder': str(path), 'songs': {}, 'wrong': []}
 

@@ -252,6 +252,7 @@ def test_folders_patterns_and_top(model, tones, genre_nbs_cli):
 
 
 def test_timeline_pictures(model, tones, genre_nbs_cli, tmp_path):
+    matplotlib.pyplot.close("all")  # of other tests
     jazz = tones / "jazz"
     assert genre_nbs_cli("predict", jazz / "jazz0.wav", "--model", model, "--timeline", tmp_path / "one.png").returncode == 0
     assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG") and not matplotlib.pyplot.get_fignums()

@@ -34,7 +34,7 @@ def test_ctrl_c_is_one_line(songs, tmp_path, command, seconds):
     except ProcessLookupError:  # it was quicker
         pass
     out, err = process.communicate(timeout=60)
-    if process.returncode == 0 or process.returncode == 130 and out:
+    if process.returncode == 0:
         pytest.skip("was done before it could be stopped")
     assert (process.returncode, err.splitlines(), out) == (130, ["stopped"], "")
 

@@ -206,7 +206,6 @@ def checked_songs(home, url, needed, progress, **kwargs):
     """
     faults, fresh = home / "faults.txt", not (home / "songs").is_dir()
     table = fetch_gtzan(home, url, progress=progress, **kwargs)
-    (home / "gtzan.tar.gz").unlink(missing_ok=True)  # left by a run that was killed after unpacking it
     if (table.state == "as known").sum() > (table.state == "other bytes").sum():
         other = table.state == "other bytes"
         table = table.assign(state=table.state.mask(other, "wrong checksum"), reason=table.reason.mask(other, "has not the known checksum"))

@@ -371,7 +371,7 @@ def altered_and_limited(
 @dataclass(frozen=True)
 class EnsembleRecipe(SongRecipe):
     "A `SongRecipe`, and small picture CNNs whose probabilities are averaged with it."
-    networks: int = 1 # each with its own random seed
+    networks: int = 2 # each with its own random seed
     weight: float = 0.6 # of the networks
     levels: tuple = (112, 97, 86) # bands that half of their training crops are limited to
     optimizer: str = "AdamW" # as in `Recipe`, like all that follow

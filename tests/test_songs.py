@@ -350,7 +350,7 @@ def test_same_seed_same_bytes_in_two_processes(songs, genre_nbs_cli, tmp_path):
 
 
 def test_recipes_have_names_and_examples_may_be_arrays(examples):
-    assert find_recipe("song-best") is song_features.SONG_BEST and find_recipe("best").networks == 1
+    assert find_recipe("song-best") is song_features.SONG_BEST and find_recipe("best").networks == 2
     assert isinstance(examples, Examples) and examples.x.shape == (8, 1, BANDS, COLUMNS)
 
 

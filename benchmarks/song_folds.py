@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from genre_nbs.app.recipes import find_recipe
+from genre_nbs.app.recipes import RECIPES, find_recipe
 from genre_nbs.classifier import GenreClassifier, Recipe, train_classifier
 from genre_nbs.collections import load_collection
 from genre_nbs.io.files import atomic_path
@@ -137,7 +137,7 @@ def predictions(work, total, group):
     for (recipe, fold_seed, fold, songs, _), held in saved_folds(work, total):
         genres, track = held["genres"], held["track"]
         known = {"fold_seed": fold_seed, "fold": fold, "track": track, "group": [group[name] for name in track], "genre": genres[held["y"]]}
-        for name, p in combined(held["proba"][0], recipe).items() if songs is None else ():
+        for name, p in combined(held["proba"][0], recipe).items() if songs is None and recipe in RECIPES else ():
             parts.append(pd.DataFrame(p, columns=genres).assign(recipe=name, **known))
     table = pd.concat(parts)[["recipe", "fold_seed", "fold", "track", "group", "genre", *genres]]
     return table.sort_values("fold_seed", kind="stable").drop_duplicates(["recipe", "track"])

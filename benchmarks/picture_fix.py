@@ -175,6 +175,11 @@ def predictions(model, x):
     return [GTZAN_GENRES[k] for k in probabilities(model, np.stack(x)).argmax(1)]
 
 
+def save(model, part, *how):
+    "Keep a model beside its run: lesson 12 draws Grad-CAM of it."
+    model.save(run_file(part, how).with_suffix(".safetensors"))
+
+
 # --- Part sgd
 
 
@@ -250,6 +255,7 @@ def run_gtzan(recipe_name, seed):
     found = {"outside": list(outside_rows(model, recipe, "GTZAN", "30 s", seed)), "accuracy": row["accuracy"]}
     if recipe is not PICTURE_BEST:
         return found
+    save(model, "gtzan", recipe_name, seed)
     valid = examples.take(np.flatnonzero(np.isin(examples.track, row["track"])))
     versions = [redrawn(picture) for picture in valid.x[:, 0]]
     labels = {"data": "GTZAN", "recipe": recipe.name, "seed": seed}
@@ -307,7 +313,7 @@ def run_fix(recipe_name, kind, seed):
             rows.append(row | {"seed": seed, "prediction": GTZAN_GENRES[proba.mean(0).argmax()]})
     found = {"whole_songs": rows, "train_accuracy": history.rows[-1]["train_accuracy"]}
     if recipe is PICTURE_BEST:
-        model.save(GIVEN.out / "runs" / f"practice {kind} {seed}.safetensors")
+        save(model, "fix", recipe_name, kind, seed)
         found["outside"] = list(outside_rows(model, recipe, "practice", kind, seed))
     return found
 
@@ -326,7 +332,7 @@ def job_list(seeds, parts=PARTS):
 
 def run_file(part, how):
     "Where a run is kept."
-    return GIVEN.out / "runs" / (" ".join(map(str, (part, *how))) + ".json")
+    return GIVEN.out / "runs" / ("-".join(map(str, (part, *how))).replace(" ", "-") + ".json")
 
 
 def start(given):
@@ -375,9 +381,12 @@ def arguments():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--parts", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--jobs", type=int, help="trainings at once")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="songs rendered at once")
     parser.add_argument("--small", action="store_true", help="few songs, two epochs: a try")
     given = parser.parse_args()
-    given.jobs = given.jobs or (10 if given.device == "cuda" else os.cpu_count())
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("this machine has no GPU")
+    given.jobs = given.jobs or (10 if given.device == "cuda" else given.cores)
     return given
 
 
@@ -395,7 +404,7 @@ def main():
         with spawn.Pool(given.jobs, start, (given,)) as trainers:
             early = trainers.map_async(run, [job for job in jobs if job not in needs_songs], 1)
             if needs_songs:
-                with spawn.Pool(os.cpu_count(), start, (given,)) as renderers:
+                with spawn.Pool(given.cores, start, (given,)) as renderers:
                     given.songs.write_bytes(pickle.dumps(renderers.map(render, song_list(given.small), 1)))
                 print(f"practice songs are there after {time.perf_counter() - began:.0f} s", flush=True)
             late = trainers.map_async(run, needs_songs, 1)

@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from torch import nn
 from .classifier import GenreClassifier, Recipe, train_classifier
 from .datasets import Examples, Representation
 from .evaluation import evaluate
+from .fast.spectra import mel_frequencies
 from .features import magnitude_spectrogram, power_to_db
 from .io.files import atomic_path
 from .networks import Standardize
@@ -193,7 +193,7 @@ def whole_song_picture(
 
 # %% ../nbs/12_picture_cnn.ipynb #shiftdraw1
 SR = 22050 # sample rate of the waveforms below, in Hz
-MEL_HZ = librosa.mel_frequencies(130, fmax=SR / 2)[1:-1] # centre of each of the 128 mel bands
+MEL_HZ = mel_frequencies(130, SR / 2)[1:-1] # centre of each of the 128 mel bands
 
 
 def linear_grey(

@@ -11,11 +11,8 @@ __all__ = ['confusion_matrix', 'genre_scores', 'f1_macro', 'bootstrap_intervals'
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from .genres import genre_title, sort_genres
@@ -135,8 +132,10 @@ def plot_confusion(
     evaluation: Evaluation, # what `evaluate` returned
     normalize: bool = False, # True: fraction of each row (each true genre), in percent; False: counts
     ax=None, # Axes to draw on; None makes a figure
-) -> plt.Axes: # the Axes
+): # the matplotlib Axes
     "The confusion matrix as a picture: true genres in rows, predictions in columns, in their fixed order."
+    import matplotlib.pyplot as plt # here, not above: a prediction imports this module, and draws nothing
+    import seaborn as sns
     order = [evaluation.genres.index(genre) for genre in sort_genres(evaluation.genres)]
     counts = evaluation.confusion[np.ix_(order, order)]
     cells = 100 * _fractions(counts, counts.sum(1, keepdims=True)) if normalize else counts
@@ -161,6 +160,7 @@ def plot_confusion_pair(
     evaluation: Evaluation, # what `evaluate` returned
 ) -> np.ndarray: # (2,) Axes
     "Counts and row fractions side by side."
+    import matplotlib.pyplot as plt
     k = len(evaluation.genres)
     _, axes = plt.subplots(1, 2, figsize=(3.2 + .8 * k, 1.7 + .4 * k), layout='constrained')
     for ax, normalize in zip(axes, (False, True), strict=True): plot_confusion(evaluation, normalize, ax)
@@ -172,6 +172,7 @@ def save_confusion(
     path, # where to write; the suffix says the format: .png, .svg, .pdf
 ) -> Path: # the path
     "Both confusion matrices as a picture file, written atomically. Raises `ValueError` on an unknown format."
+    import matplotlib.pyplot as plt
     if not Path(path).suffix: raise ValueError(f'{path}: the name of a picture needs an ending, such as .png')
     figure = plot_confusion_pair(evaluation)[0].figure
     try:
@@ -213,8 +214,9 @@ def plot_reliability(
     bins: int = 10, # equal steps of the confidence
     title: str = 'Reliability', # of the picture
     ax=None, # Axes to draw on; None makes a figure
-) -> plt.Axes: # the Axes
+): # the matplotlib Axes
     "Accuracy against confidence, with 95 % intervals; larger dots hold more predictions."
+    import matplotlib.pyplot as plt
     table, error = reliability(proba, y, bins), expected_calibration_error(proba, y, bins)
     if ax is None: _, ax = plt.subplots(figsize=(6.5, 6))
     ax.plot([0, 1], [0, 1], '--', color='grey', linewidth=1, label='perfect calibration')
@@ -244,6 +246,7 @@ def fit_temperature(
     y, # their true labels, (n,)
 ) -> float: # temperature between 0.05 and 20
     "The temperature with the smallest cross-entropy (Guo et al. 2017). Raises `ValueError` on bad input."
+    from scipy.optimize import minimize_scalar # here, not above, for the same reason
     proba, y = check_predictions(proba, y)
     rows, options = np.arange(len(y)), {'xatol': 1e-6}
     def loss(log_t): return -np.log(apply_temperature(proba, np.exp(log_t))[rows, y] + 1e-300).mean()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from genre_nbs.classifier import GenreClassifier, train_classifier
+from genre_nbs.classifier import check_two_genres, GenreClassifier, train_classifier
 from genre_nbs.collections import adapt_representation, load_collection, read_artists
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
@@ -68,14 +68,6 @@ def sizes(examples) -> dict:
 def in_words(counts) -> str:
     "Sizes in a few words."
     return ", ".join(f"{'unknown' if n is None else n} {name if n != 1 else name[:-1]}" for name, n in counts.items())
-
-
-def check_two_genres(examples):
-    "The examples, if they hold two genres at least. Raises `DataError` otherwise."
-    present = {examples.genres[label] for label in set(examples.y.tolist())}
-    if len(present) < 2:
-        raise DataError(f"at least two genres are needed to train, found only {', '.join(present)}")
-    return examples
 
 
 def mark_duplicates(tracks, jobs=1, progress=False):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genre_nbs.app.console import bad_list, emit, printable, run, say, say_bad, say_notes, score_dict, score_lines
+from genre_nbs.app.console import bad_list, emit, loading, printable, run, say, say_bad, say_notes, score_dict, score_lines
 
 app = typer.Typer(
     name="genre-nbs",
@@ -277,13 +277,14 @@ def evaluate(
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
-    from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
-    from genre_nbs.collections import load_collection
-    from genre_nbs.songs import load_model
+    with loading():
+        from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
+        from genre_nbs.collections import load_collection
+        from genre_nbs.songs import load_model
 
-    if plot is not None:
-        check_plot(plot, model_file(model))
-    classifier = load_model(model_file(model))
+        if plot is not None:
+            check_plot(plot, model_file(model))
+        classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, by)
     say_bad(examples.bad)
@@ -313,13 +314,15 @@ def predict(
 
     Example: genre-nbs predict "my song.mp3" --timeline timeline.png
     """
-    file = model_file(model)
-    if timeline is not None:
-        check_plot(timeline, file)
-    from genre_nbs.app.predict import predict_songs
-    from genre_nbs.songs import load_model
+    with loading():
+        file = model_file(model)
+        if timeline is not None:
+            check_plot(timeline, file)
+        from genre_nbs.app.predict import predict_songs
+        from genre_nbs.songs import load_model
 
-    found, lines, errors = predict_songs(load_model(file), songs, timeline, top)
+        classifier = load_model(file)
+    found, lines, errors = predict_songs(classifier, songs, timeline, top)
     if found or as_json:
         emit({"songs": found, "errors": errors}, as_json, "\n".join(map(printable, lines)))
     for error in errors[:-1]:

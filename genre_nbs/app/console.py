@@ -1,12 +1,29 @@
 "What the command line prints, and how it ends: results on standard output, everything else in one clear line on standard error."
 
+import gc
 import json
 import os
 import re
 import sys
 import warnings
+from contextlib import contextmanager
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+@contextmanager
+def loading():
+    """While modules and a model are loaded, Python looks for no garbage; nor does it look through them later.
+
+    PyTorch brings hundreds of thousands of objects, none of them garbage. To look through them again and again was a third
+    of a cold `genre-nbs predict`.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def say(line=""):

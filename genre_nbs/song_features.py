@@ -19,7 +19,7 @@ import torch
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import softmax
 
-from .classifier import check_two_genres, LAYERS, Recipe, train_recipe
+from .classifier import LAYERS, Recipe, train_recipe
 from .datasets import DataError, Representation
 from .evaluation import apply_temperature
 from .fast.patches import all_patches, resampled, spherical_kmeans
@@ -29,6 +29,7 @@ from .io.cluster import progress_bar
 from .io.model_files import check_header, check_shapes, describe_network, filled_network
 from .io.model_files import ModelError, read_model, write_tensors
 from .io.song_files import check_song_tensors, KIND, LINEAR_PARTS, NUMBERS, PARTS, song_tensors
+from .io.tables import check_two_genres
 from .networks import predict_proba
 from .spectrograms import log_mel, to_grey
 from .training import History

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from genre_nbs.app.pipeline import learned_tracks, read_subsets, shown_settings, train_on
+from genre_nbs.app.console import shown_settings
+from genre_nbs.app.pipeline import learned_tracks, read_subsets, train_on
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.collections import load_collection

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genre_nbs.app.console import bad_list, emit, loading, printable, run, say, say_bad, say_notes, score_dict, score_lines
+from genre_nbs.app.console import bad_list, emit, loading, printable, run, say, say_bad, say_notes, score_dict, score_lines, shown_settings
 
 app = typer.Typer(
     name="genre-nbs",
@@ -246,22 +246,21 @@ def train(
 
 def report_training(done, path, valid_given, as_json):
     "Say what came of a training."
-    from genre_nbs.app.pipeline import shown_settings
-
     for subset in (done.train, done.valid) if valid_given else (done.train,):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
     say_notes(done.split.notes)
+    lines = score_lines(done.evaluations) or ALL_LEARNED
     result = {
         **(score_dict(done.evaluations) if done.evaluations else {"note": ALL_LEARNED}),
         "model": str(path),
-        "split": done.split.to_dict(),
+        "split": done.classifier.settings["split"],
         "settings": shown_settings(done.classifier),
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\n{done.split}\nModel: {path}")
+    emit(result, as_json, f"{lines}\n{done.split}\nModel: {path}")
 
 
 @app.command()

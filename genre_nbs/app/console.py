@@ -89,6 +89,11 @@ def score_dict(evaluations):
     return {**first, "scores": {way: evaluation.to_dict() for way, evaluation in evaluations.items()}}
 
 
+def shown_settings(classifier) -> dict:
+    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
+    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
+
+
 def message(error):
     "What to say of an error that the user can mend, in one line; None for an error that nobody foresaw."
     if isinstance(error, EOFError) or isinstance(error.__cause__, EOFError):

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from genre_nbs.classifier import check_two_genres, GenreClassifier, train_classifier
+from genre_nbs.classifier import GenreClassifier, train_classifier
 from genre_nbs.collections import adapt_representation, load_collection, read_artists
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
-from genre_nbs.evaluation import evaluate, Evaluation
-from genre_nbs.io.tables import subset_name
+from genre_nbs.evaluation import evaluate_by, Evaluation
 from genre_nbs.io.checkpoints import CheckpointError
+from genre_nbs.io.tables import check_two_genres, subset_name
 from genre_nbs.splitting import split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
@@ -70,11 +70,6 @@ def in_words(counts) -> str:
     return ", ".join(f"{'unknown' if n is None else n} {name if n != 1 else name[:-1]}" for name, n in counts.items())
 
 
-def mark_duplicates(tracks, jobs=1, progress=False):
-    "Tracks with their duplicates marked, unless there are too many to compare."
-    return with_duplicates(tracks, jobs, progress) if len(tracks) <= MOST_COMPARED else tracks
-
-
 def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, checkpoint=None, **changes):
     """Read `data`, train `recipe` on it and evaluate the result on the validation set.
 
@@ -85,9 +80,9 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     `.split`, and checksums of the training tracks are in the settings of the classifier, for `learned_tracks`.
     `checkpoint` is a file that a killed run goes on from. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
-    representation = adapt_representation(recipe.representation, data)
-    recipe = changed_recipe(recipe, representation=representation, **changes)
-    train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
+    recipe = changed_recipe(recipe, **changes)
+    recipe = replace(recipe, representation=adapt_representation(recipe.representation, data))
+    train, valid, how = read_subsets(data, recipe.representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
     classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
     if history.diverged_at and not history.best_epoch:
         if checkpoint is not None:
@@ -148,7 +143,7 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
     if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
         raise DataError(f"{valid}: is the training set, so it cannot validate the model; give other data, or a split")
     grouped = valid is None and split in (None, "track", "artist", "hash")
-    mark = partial(mark_duplicates, jobs=jobs, progress=progress) if duplicates and grouped else None
+    mark = partial(with_duplicates, jobs=jobs, progress=progress, most=MOST_COMPARED) if duplicates and grouped else None
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
     how = Split(notes=list(examples.notes), duplicates=duplicate_table(examples))
     if valid is not None:
@@ -220,11 +215,6 @@ def track_checksums(examples) -> dict:
     return {str(name): sha256(np.ascontiguousarray(examples.x[rows]).tobytes()).hexdigest()[:8] for name, rows in zip(names, parts, strict=True)}
 
 
-def shown_settings(classifier) -> dict:
-    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
-    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
-
-
 def learned_tracks(classifier, examples) -> list | None:
     "Tracks among the examples that the classifier was trained on; None where its file does not say what it learned."
     known = classifier.settings.get("training_tracks")
@@ -237,4 +227,4 @@ def learned_tracks(classifier, examples) -> list | None:
 def evaluate_classifier(classifier, examples, by=("example", "track")) -> dict[str, Evaluation]:
     "Scores of a classifier on examples, by example and by track."
     proba = classifier.predict_proba_examples(examples.x)
-    return {way: evaluate(proba, examples.y, examples.genres, examples.track, by=way) for way in by}
+    return evaluate_by(proba, examples.y, examples.genres, examples.track, by)

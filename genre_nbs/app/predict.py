@@ -91,6 +91,7 @@ def prediction_line(
     top: int = 3,  # genres named
 ) -> str:
     "An answer for people, in one line."
-    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in prediction.top(top))
-    said = f"The song genre is {prediction.text}" if alone and prediction.sure else prediction.text.capitalize() if alone else f"{prediction.path}: {prediction.text}"
+    most_probable, text = prediction.top(top), prediction.text
+    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in most_probable)
+    said = f"The song genre is {text}" if alone and prediction.sure else text.capitalize() if alone else f"{prediction.path}: {text}"
     return f"{said}  ({likely})" + (f"; {prediction.note}" if prediction.note else "")

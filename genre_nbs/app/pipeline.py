@@ -172,12 +172,12 @@ def divide(examples, split, valid_size, seed, notes):
         notes.append(f"the column split names no subset ({', '.join(np.unique(examples.split)[:5])}), so it is not used")
     if split in (None, "own") and "train" in subsets:
         notes.append("the data's own split names no validation set, so a part of its training set is held out")
-        examples = examples.take(np.flatnonzero(subsets == "train"))
+        examples = check_two_genres(examples.take(np.flatnonzero(subsets == "train")))
     else:
         examples = without_test(examples, notes)
     if split not in (None, "own"):
-        return *split_examples(check_two_genres(examples), split, valid_size, seed), split if split in SPLITS else "list files"
-    return split_by_default(check_two_genres(examples), valid_size, seed, notes)
+        return *split_examples(examples, split, valid_size, seed), split if split in SPLITS else "list files"
+    return split_by_default(examples, valid_size, seed, notes)
 
 
 def named_subsets(examples) -> np.ndarray:
@@ -187,14 +187,14 @@ def named_subsets(examples) -> np.ndarray:
 
 
 def without_test(examples, notes):
-    "The examples that the data do not name as their test set."
+    "The examples that the data do not name as their test set. Raises `DataError` where less than two genres are left."
     subsets = named_subsets(examples)
     if "test" not in subsets:
         return examples
     notes.append(f"{len(np.unique(examples.track[subsets == 'test']))} tracks are the data's own test set: they are not learned from")
     if (subsets == "test").all():
         raise DataError("all songs of this data belong to its test set, by its column split; there is nothing to learn from")
-    return examples.take(np.flatnonzero(subsets != "test"))
+    return check_two_genres(examples.take(np.flatnonzero(subsets != "test")))
 
 
 def split_by_default(examples, valid_size, seed, notes):

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import log_softmax
 
 from .genres import genre_title, sort_genres
-from .io.files import atomic_path
+from .io.pictures import save_figure
 from .statistics import _units, average_by_track, check_predictions, cluster_interval
 from .statistics import resample_weights, track_codes, wilson_interval
 
@@ -180,13 +180,8 @@ def save_confusion(
     path, # where to write; the suffix says the format: .png, .svg, .pdf
 ) -> Path: # the path
     "Both confusion matrices as a picture file, written atomically. Raises `ValueError` on an unknown format."
-    import matplotlib.pyplot as plt
     if not Path(path).suffix: raise ValueError(f'{path}: the name of a picture needs an ending, such as .png')
-    figure = plot_confusion_pair(evaluation)[0].figure
-    try:
-        with atomic_path(path) as part: figure.savefig(part, dpi=150, format=Path(path).suffix[1:].lower())
-    finally: plt.close(figure)
-    return Path(path)
+    return save_figure(plot_confusion_pair(evaluation)[0].figure, path)
 
 # %% ../nbs/09_evaluation.ipynb #4bbd67ac
 def reliability(

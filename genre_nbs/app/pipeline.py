@@ -145,12 +145,12 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
     grouped = valid is None and split in (None, "track", "artist", "hash")
     mark = partial(with_duplicates, jobs=jobs, progress=progress, most=MOST_COMPARED) if duplicates and grouped else None
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
+    held_out = None if valid is None else load_collection(valid, representation, examples.genres, jobs, progress)
     how = Split(notes=list(examples.notes), duplicates=duplicate_table(examples))
-    if valid is not None:
-        train, how.how = without_test(examples, how.notes), "a validation set of its own"
-        held_out = load_collection(valid, representation, examples.genres, jobs, progress)
+    if valid is not None or split == "all":
+        train, how.how = without_test(examples, how.notes), "all" if valid is None else "a validation set of its own"
     else:
-        train, held_out, how.how = (without_test(examples, how.notes), None, "all") if split == "all" else divide(examples, split, valid_size, seed, how.notes)
+        train, held_out, how.how = divide(examples, split, valid_size, seed, how.notes)
     subsets = {"training": train} | ({} if held_out is None else {"validation": held_out})
     how.train, how.valid = sizes(train), {} if held_out is None else sizes(held_out)
     for name, subset in subsets.items():
@@ -161,23 +161,32 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
 
 def divide(examples, split, valid_size, seed, notes):
     "Training examples, validation examples, and the way they were split; what was decided on the way is added to `notes`."
+    examples, way = way_to_split(examples, split, notes)
+    if way is not None:
+        return *split_examples(examples, way, valid_size, seed), way if way in SPLITS else "list files"
+    if examples.artist is not None:
+        try:
+            return *split_examples(examples, "artist", valid_size, seed), "artist"
+        except SplitError as error:
+            notes.append(f"split by track, since by artist: {error}")
+    return *split_examples(examples, "track", valid_size, seed), "track"
+
+
+def way_to_split(examples, split, notes):
+    "The examples to divide, and how: as asked, by the data's own split where it names both subsets, or None: by artist where that can be, else by track."
     subsets = named_subsets(examples)
     if split in (None, "own") and {"train", "valid"} <= set(subsets):
         rest = len(np.unique(examples.track[~np.isin(subsets, ["train", "valid"])]))
         notes += [f"{rest} tracks are neither in the training nor in the validation set of the data's own split"] if rest else []
-        return *split_examples(examples, "own"), "own"
+        return examples, "own"
     if split == "own" and "train" not in subsets:
-        return *split_examples(examples, "own"), "own"  # which says what is missing
+        return examples, "own"  # `split_examples` says what is missing
     if split is None and examples.split is not None and not len(subsets):
         notes.append(f"the column split names no subset ({', '.join(np.unique(examples.split)[:5])}), so it is not used")
     if split in (None, "own") and "train" in subsets:
         notes.append("the data's own split names no validation set, so a part of its training set is held out")
-        examples = check_two_genres(examples.take(np.flatnonzero(subsets == "train")))
-    else:
-        examples = without_test(examples, notes)
-    if split not in (None, "own"):
-        return *split_examples(examples, split, valid_size, seed), split if split in SPLITS else "list files"
-    return split_by_default(examples, valid_size, seed, notes)
+        return examples.take(np.flatnonzero(subsets == "train")), None
+    return without_test(examples, notes), split
 
 
 def named_subsets(examples) -> np.ndarray:
@@ -187,24 +196,14 @@ def named_subsets(examples) -> np.ndarray:
 
 
 def without_test(examples, notes):
-    "The examples that the data do not name as their test set. Raises `DataError` where less than two genres are left."
+    "The examples that the data do not name as their test set."
     subsets = named_subsets(examples)
     if "test" not in subsets:
         return examples
     notes.append(f"{len(np.unique(examples.track[subsets == 'test']))} tracks are the data's own test set: they are not learned from")
     if (subsets == "test").all():
         raise DataError("all songs of this data belong to its test set, by its column split; there is nothing to learn from")
-    return check_two_genres(examples.take(np.flatnonzero(subsets != "test")))
-
-
-def split_by_default(examples, valid_size, seed, notes):
-    "By artist, where the artists are known and every genre can be in both subsets; else by track."
-    if examples.artist is not None:
-        try:
-            return *split_examples(examples, "artist", valid_size, seed), "artist"
-        except SplitError as error:
-            notes.append(f"split by track, since by artist: {error}")
-    return *split_examples(examples, "track", valid_size, seed), "track"
+    return examples.take(np.flatnonzero(subsets != "test"))
 
 
 def track_checksums(examples) -> dict:

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .datasets import DataError, Examples, Representation
+from .datasets import Examples, Representation
 from .io.model_files import check_header, describe_network, filled_network, ModelError, read_model
 from .io.model_files import TORCH_LAYERS, write_model
+from .io.tables import check_two_genres
 from .networks import example_tensors, predict_proba, Standardize, standardizer
 from .training import fit
 
@@ -89,11 +90,12 @@ def init_network(
     seed: int = 0, # random seed of the initial weights
 ) -> nn.Sequential: # untrained
     "The recipe's network, randomly initialised, behind a `Standardize` layer if the recipe wants one."
+    first = [standardizer(train.x)] if recipe.standardize else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = recipe.network(tuple(train.x.shape[1:]), len(train.genres))
     layers = network if isinstance(network, nn.Sequential) else [network]
-    return nn.Sequential(standardizer(train.x), *layers) if recipe.standardize else nn.Sequential(*layers)
+    return nn.Sequential(*first, *layers)
 
 
 def train_recipe(
@@ -123,11 +125,7 @@ def train_classifier(
     Raises `DataError` when the training examples hold a single genre,
     `TypeError` for a field that no recipe has."""
     recipe = replace(recipe, **changes)
-    present = np.unique(train.y)
-    if len(present) < 2:
-        names = ', '.join(train.genres[i] for i in present)
-        raise DataError(f"at least two genres are needed to train, found only {names}")
-    network, history = train_recipe(recipe, train, valid, seed=seed, progress=progress, checkpoint=checkpoint)
+    network, history = train_recipe(recipe, check_two_genres(train), valid, seed=seed, progress=progress, checkpoint=checkpoint)
     kept = {name: value for name, value in recipe.settings.items() if not callable(value)}
     run = {'seed': seed, 'best_epoch': history.best_epoch, 'n_train': len(train), 'threads': torch.get_num_threads()}
     settings = {'recipe': recipe.name, **kept, **run}

@@ -22,13 +22,14 @@ import pandas as pd
 
 from .audio import load_audio
 from .datasets import (
-    BAD_COLUMNS, DataError, Examples, is_array_folder, load_arrays, load_songs,
-    read_tracks, Representation)
+    BAD_COLUMNS, DataError, Examples, load_arrays, load_songs, read_tracks, Representation)
 from .genres import canonical_genre, encode_genres, GTZAN_GENRES, sort_genres
 from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError
 from .io.downloads import extract, extracted, fetch, is_archive
-from .io.finding import find_files, FMA_SUBSETS, fma_table, genre_folders, is_one_genre, songs_beside, walk_songs
+from genre_nbs.io.finding import (
+    find_files, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre, songs_beside,
+    walk_songs)
 from .io.pictures import PICTURE_SUFFIXES
 from .io.tables import is_gap, label_names, read_csv, subset_name
 
@@ -331,8 +332,9 @@ def read_collection(
     path = Path(data)
     if path.is_file() and is_archive(path): path = extracted(path, progress)
     root = collection_root(path) if path.is_dir() else path
+    unused = songs_beside(root, path)
     tracks = fma_tracks(root) if fma_table(root) else read_tracks(root)
-    tracks.attrs['skipped'] = tracks.attrs.get('skipped', []) + songs_beside(root, path)
+    tracks.attrs['skipped'] = tracks.attrs.get('skipped', []) + unused
     return tracks.assign(track=gtzan_names(tracks))
 
 

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLEST_PICTURE', 'KINDS', 'folder_tracks', 'track_names', 'manifest_tracks', 'listed_names', 'read_tracks',
            'Representation', 'song_summaries', 'song_mels', 'song_pictures', 'picture_pictures', 'picture_mels',
-           'picture_summaries', 'Examples', 'read_one', 'read_all', 'load_songs', 'is_array_folder', 'load_arrays',
-           'load_examples']
+           'picture_summaries', 'Examples', 'read_one', 'read_all', 'load_songs', 'load_arrays', 'load_examples']
 
 # %% ../nbs/05_datasets.ipynb #75100618
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +20,7 @@ from .features import mfcc_summary
 from .genres import canonical_genre, encode_genres, sort_genres
 from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError, example_blocks, known_fault
-from .io.finding import are_fma_clips, find_files, unlisted, unreadable
+from .io.finding import are_fma_clips, find_files, is_array_folder, unlisted, unreadable
 from .io.pictures import PICTURE_SUFFIXES, PictureError, read_picture
 from .io.tables import (
     BAD_COLUMNS, DataError, fill_names, is_gap, label_names, read_array, read_csv)
@@ -246,11 +245,6 @@ def load_songs(
     labels, names = np.repeat(encode_genres(kept.genre, genres), counts), np.repeat(kept.track.to_numpy(dtype=str), counts)
     known = {name: np.repeat(kept[name].to_numpy(dtype=str), counts) for name in ('artist', 'split', 'group') if name in kept}
     return Examples(np.concatenate(arrays), labels, names, genres, bad=bad, notes=tracks.attrs.get('notes', []) + notes, **known)
-
-
-def is_array_folder(path) -> bool:
-    "Whether a folder holds `X.npy` and `labels.npy`."
-    return (Path(path) / 'X.npy').is_file() and (Path(path) / 'labels.npy').is_file()
 
 
 def load_arrays(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 from scipy.linalg import cho_factor, cho_solve
@@ -25,12 +24,13 @@ from .datasets import DataError, Representation
 from .evaluation import apply_temperature
 from .fast.patches import all_patches, resampled, spherical_kmeans
 from .fast.song_statistics import caution, SIZES, song_statistics, typical_range
+from .fast.spectra import mel_frequencies
 from .io.cluster import progress_bar
 from .io.model_files import check_header, check_shapes, describe_network, filled_network
 from .io.model_files import ModelError, read_model, write_tensors
 from .io.song_files import check_song_tensors, KIND, LINEAR_PARTS, NUMBERS, PARTS, song_tensors
+from .io.tables import check_two_genres
 from .networks import predict_proba
-from .picture_cnn import grey_cnn, random_eq, random_mask
 from .spectrograms import log_mel, to_grey
 from .training import History
 
@@ -108,7 +108,7 @@ def limit_bands(
 def bandwidth_note(bands: int) -> str:
     "What to say of a song with such a bandwidth; '' where it holds all bands."
     if level_of(bands) == LEVELS[0]: return ""
-    edge = librosa.mel_frequencies(BANDS + 2, fmin=0.0, fmax=11025.0)[bands + 1]
+    edge = mel_frequencies(BANDS + 2, 11025.0)[bands + 1]
     return f"holds nothing above {edge / 1000:.1f} kHz; the prediction rests on what lies below"
 
 # %% ../nbs/appendix_F_songs.ipynb #583f5d1a
@@ -121,6 +121,7 @@ def altered(
     eq: float = 24.0, # largest change of a band's level, in grey levels
 ) -> torch.Tensor: # (n, 1, bands, columns), float32 in [0, 255]
     "Data augmentation: a random window at a random speed and pitch, then random equalisation."
+    from genre_nbs.picture_cnn import random_eq # here, not above: only training needs that lesson
     n, _, bands, there = x.shape
     draw = [torch.rand(n, generator=generator, device=x.device) for _ in range(3)]
     width = (columns * torch.exp((2 * draw[0] - 1) * speed)).clamp(max=there)
@@ -310,10 +311,7 @@ def sub_seed(seed, number):
 
 def sounding_examples(examples):
     "Examples with prepared pictures, without silent ones. Raises `DataError` when a single genre is left."
-    examples = examples.take(np.flatnonzero(examples.x.any((1, 2, 3))))
-    if len(present := np.unique(examples.y)) < 2:
-        found = ", ".join(examples.genres[i] for i in present)
-        raise DataError(f"at least two genres are needed to train, found only {found}")
+    examples = check_two_genres(examples.take(np.flatnonzero(examples.x.any((1, 2, 3)))))
     return replace(examples, x=np.stack([prepare_picture(picture[0])[None] for picture in examples.x]))
 
 
@@ -356,6 +354,7 @@ def altered_and_limited(
     levels: tuple = (112, 97, 86), # bands that may be left
 ) -> torch.Tensor: # (n, 1, 128, 128), float32
     "An altered window, in half of the cases without high bands, then masks in time and pitch (SpecAugment)."
+    from genre_nbs.picture_cnn import random_mask
     x = altered(x, generator, columns=128)
     n, _, bands, columns = x.shape
     level = torch.tensor(levels, device=x.device)
@@ -387,6 +386,7 @@ class EnsembleRecipe(SongRecipe):
 
     def add_networks(self, classifier, examples, seed, progress=False) -> tuple:
         "What `train` gives, from a `SongClassifier` without networks and prepared examples."
+        from genre_nbs.picture_cnn import grey_cnn
         names = ("optimizer", "lr", "optimizer_options", "epochs", "batch_size")
         same = {name: getattr(self, name) for name in names}
         recipe = Recipe(self.name, self.representation, grey_cnn, **same, standardize=False,

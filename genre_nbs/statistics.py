@@ -11,11 +11,8 @@ __all__ = ['wilson_interval', 'check_predictions', 'track_codes', 'cluster_inter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import PercentFormatter
-from scipy.stats import binomtest, norm, t as student_t
 
 # %% ../nbs/appendix_G_statistics.ipynb #a3d2f44b
 def wilson_interval(
@@ -25,6 +22,7 @@ def wilson_interval(
     z: float | None = None, # quantile to use instead of the normal one
 ) -> tuple: # (low, high), in [0, 1]
     "Wilson's interval of a proportion (JASA 22:209, 1927). Raises `ValueError` for counts that cannot be."
+    from scipy.stats import norm # here, not above: half a second to import, and a prediction imports this module
     if not (n > 0 and 0 <= correct <= n): raise ValueError(f'{correct} correct predictions of {n} cannot be')
     if not 0 < confidence < 1: raise ValueError(f'confidence must lie between 0 and 1, got {confidence}')
     z = norm.ppf(.5 + confidence / 2) if z is None else z
@@ -91,6 +89,7 @@ def cluster_interval(
     n, p, sizes = len(hit), hit.mean(), np.bincount(codes)
     worst = (sizes**2).sum() / n # design effect if all segments of a track went the same way
     if worst == 1: return wilson_interval(hit.sum(), n, confidence)
+    from scipy.stats import t as student_t
     z = student_t.ppf(.5 + confidence / 2, max(len(sizes) - 1, 1))
     m, excess, effect = len(sizes), np.bincount(codes, weights=hit) - p * sizes, worst
     if 0 < p < 1 and m > 1: effect = (excess**2).sum() * m / (m - 1) / (n * p * (1 - p))
@@ -134,6 +133,7 @@ def mcnemar_exact(
     only_b: int, # examples that only the second model got right
 ) -> float: # two-sided p-value, in (0, 1]
     "McNemar's test of two models on the same examples, exact (McNemar 1947, Psychometrika 12:153; binomial)."
+    from scipy.stats import binomtest
     return float(binomtest(int(only_a), int(only_a + only_b), .5).pvalue) if only_a + only_b else 1.
 
 
@@ -245,8 +245,10 @@ def learning_curve(
 def plot_learning_curve(
     table: pd.DataFrame, # what `learning_curve` returned
     ax=None, # Axes to draw on; None makes a figure
-) -> plt.Axes: # the Axes
+): # the matplotlib Axes
     "Accuracy by number of training songs: each training a dot, their mean a line."
+    import matplotlib.pyplot as plt # here, not above: only a figure needs them
+    from matplotlib.ticker import PercentFormatter
     if ax is None: _, ax = plt.subplots(figsize=(9.5, 4.2))
     ax.plot(table['songs'], table['accuracy'], 'o', color='#88ccee', markersize=8, label='one training')
     mean = table.groupby('songs')['accuracy'].mean()

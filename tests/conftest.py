@@ -1,6 +1,7 @@
 "What the tests share: a small corpus of real files, the command line in a process of its own, and the real data."
 
 import contextlib
+import gc
 import io
 import os
 import subprocess
@@ -54,6 +55,7 @@ def genre_nbs_cli():
                 code = stop.code or 0
             finally:
                 sys.argv = argv
+                gc.unfreeze()  # the process goes on
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def run(*words, process=False):

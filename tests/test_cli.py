@@ -1,5 +1,6 @@
 "The command line as people use it."
 
+import gc
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ import sys
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+
+from genre_nbs.app.console import loading
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +153,14 @@ def test_help_is_fast_and_complete(genre_nbs_cli):
 def test_nothing_heavy_before_it_is_needed():
     code = "import sys, genre_nbs, genre_nbs.app.cli; print([m for m in ('torch', 'numpy', 'librosa', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_garbage_is_looked_for_again_after_loading():
+    with pytest.raises(ValueError), loading():
+        assert not gc.isenabled()
+        raise ValueError
+    assert gc.isenabled()
+    gc.unfreeze()
 
 
 @pytest.mark.data

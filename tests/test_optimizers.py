@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -479,7 +480,7 @@ def comparison(genre_nbs_cli, clips, out, *words):
 
 
 def test_the_command_compares_resumes_and_prints(clips, genre_nbs_cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "save_picture", lambda axes, path: room.plt.close(axes.figure))
+    monkeypatch.setattr(room, "save_figure", lambda figure, path, dpi: matplotlib.pyplot.close(figure))
     done = comparison(genre_nbs_cli, clips, tmp_path, "--json")
     result = json.loads(done.stdout)
     assert done.returncode == 0 and len(result["tuned"]) == len(CANDIDATES) and {"mean", "p-value", "rank_low"} <= set(result["tuned"][0])

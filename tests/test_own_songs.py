@@ -1,6 +1,7 @@
 "One's own songs: any length, any format, silence or not; genre over time, and no answer where the model does not know."
 
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -293,14 +294,49 @@ def test_a_bar_from_three_songs_on(mlp, tones, monkeypatch):
     assert bars == [3]
 
 
-def test_nothing_heavy_for_a_network_and_no_picture(model, tones):
+HEAVY = {"matplotlib", "seaborn", "sklearn", "IPython", "ipywidgets", "librosa", "numba", "dask", "scipy.stats", "torch._dynamo"}
+
+
+def heavy_modules(song, *options):
+    "What a cold `genre-nbs predict` prints, and which heavy modules it imports."
     code = (
-        "import sys; from genre_nbs.songs import load_model; from genre_nbs.app.predict import predict_songs; from pathlib import Path; "
-        f"found, *_ = predict_songs(load_model({str(model)!r}), [Path({str(tones / 'jazz' / 'jazz0.wav')!r})]); assert found; "
-        "print({'matplotlib', 'seaborn', 'sklearn', 'genre_nbs.song_features'} & set(sys.modules))"
+        "import sys; from genre_nbs.app.cli import main\n"
+        f"sys.argv = ['genre-nbs', 'predict', {str(song)!r}, *{list(map(str, options))}]\n"
+        "try: main()\n"
+        f"except SystemExit as end: print(sorted({HEAVY} & set(sys.modules)), end.code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout.strip() == "set()", done.stdout + done.stderr
+    return done.stdout.splitlines() or [done.stderr]
+
+
+def test_nothing_heavy_for_a_network(model, tones):
+    *_, last = heavy_modules(tones / "jazz" / "jazz0.wav", "--model", model)
+    assert last == "[] None"
+
+
+def test_nothing_heavy_for_the_model_that_comes_along(tmp_path):
+    muffled = np.repeat(np.random.default_rng(0).normal(0, 0.1, 5 * SR // 8), 8)  # the note on high frequencies is part of it
+    sf.write(tmp_path / "song.wav", np.convolve(muffled, np.hanning(64) / 32), SR)
+    answer, last = heavy_modules(tmp_path / "song.wav")
+    assert "kHz" in answer and last == "[] None"
+
+
+@pytest.mark.slow
+def test_a_cold_prediction_takes_little_more_than_pytorch(tmp_path, genre_nbs_cli):
+    sf.write(tmp_path / "song.wav", np.random.default_rng(0).normal(0, 0.1, 30 * SR), SR)
+
+    def seconds(start):
+        before = os.times()
+        start()
+        after = os.times()  # processor time, which other work on the machine does not change much
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    def torch_alone():
+        return seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
+
+    pairs = [(seconds(lambda: genre_nbs_cli("predict", tmp_path / "song.wav", process=True)), torch_alone()) for _ in range(5)]
+    predictions, imports = map(sorted, zip(*pairs, strict=True))
+    assert predictions[2] < 1.4 * imports[2]
 
 
 # ---- formats

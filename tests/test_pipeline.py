@@ -1,11 +1,14 @@
 "How a collection is divided for training, and that it is said: subsets of its own, gaps, and songs that a model has learned."
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from genre_nbs.app.pipeline import learned_tracks, read_subsets, shown_settings, train_on
+from genre_nbs.app import pipeline
+from genre_nbs.app.console import shown_settings
+from genre_nbs.app.pipeline import learned_tracks, read_subsets, train_on
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.classifier import GenreClassifier
 from genre_nbs.collections import load_collection
@@ -109,6 +112,22 @@ def test_a_genre_that_no_validation_track_has_is_said(songs, tmp_path):
     data = manifest(songs, tmp_path / "m.csv", split=lambda genre, i: "valid" if i > 3 and genre != "rock" else "train")
     *_, how = read_subsets(data, SUMMARY)
     assert how.notes == ["the validation set has no track of rock"]
+
+
+def test_more_tracks_than_are_compared_are_not_marked(songs, tmp_path, monkeypatch):
+    shutil.copytree(songs, tmp_path / "songs")
+    shutil.copy(songs / "jazz" / "0.wav", tmp_path / "songs" / "jazz" / "copy.wav")  # the same recording twice
+    assert read_subsets(tmp_path / "songs", SUMMARY, duplicates=True)[2].duplicates.tracks.tolist() == [["jazz/0", "jazz/copy"]]
+    monkeypatch.setattr(pipeline, "MOST_COMPARED", 18)
+    assert read_subsets(tmp_path / "songs", SUMMARY, duplicates=True)[2].duplicates.empty
+
+
+@pytest.mark.parametrize("split", [None, "track", "all", "random"])
+def test_one_genre_is_refused_before_it_is_split(songs, tmp_path, split):
+    (tmp_path / "songs").mkdir()
+    shutil.copytree(songs / "jazz", tmp_path / "songs" / "jazz")
+    with pytest.raises(DataError, match="at least two genres are needed to train, found only jazz"):
+        read_subsets(tmp_path / "songs", SUMMARY, split=split)
 
 
 def test_a_model_knows_which_tracks_it_learned(songs, tmp_path):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genre_nbs.app.console import bad_list, emit, printable, run, say, say_bad, say_notes, score_dict, score_lines
+from genre_nbs.app.console import bad_list, emit, loading, printable, run, say, say_bad, say_notes, score_dict, score_lines, shown_settings
 
 app = typer.Typer(
     name="genre-nbs",
@@ -246,22 +246,21 @@ def train(
 
 def report_training(done, path, valid_given, as_json):
     "Say what came of a training."
-    from genre_nbs.app.pipeline import shown_settings
-
     for subset in (done.train, done.valid) if valid_given else (done.train,):
         say_bad(subset.bad)
     for names in done.duplicates.tracks:
         say(f"duplicates, kept in one subset: {', '.join(names)}")
     say_notes(done.split.notes)
+    lines = score_lines(done.evaluations) or ALL_LEARNED
     result = {
         **(score_dict(done.evaluations) if done.evaluations else {"note": ALL_LEARNED}),
         "model": str(path),
-        "split": done.split.to_dict(),
+        "split": done.classifier.settings["split"],
         "settings": shown_settings(done.classifier),
         "bad": bad_list(done.train.bad),
         "duplicates": done.duplicates.tracks.tolist(),
     }
-    emit(result, as_json, f"{score_lines(done.evaluations) or ALL_LEARNED}\n{done.split}\nModel: {path}")
+    emit(result, as_json, f"{lines}\n{done.split}\nModel: {path}")
 
 
 @app.command()
@@ -277,13 +276,14 @@ def evaluate(
 
     Example: genre-nbs evaluate songs --model model.safetensors --plot confusion.png
     """
-    from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
-    from genre_nbs.collections import load_collection
-    from genre_nbs.songs import load_model
+    with loading():
+        from genre_nbs.app.pipeline import evaluate_classifier, in_words, learned_tracks, sizes
+        from genre_nbs.collections import load_collection
+        from genre_nbs.songs import load_model
 
-    if plot is not None:
-        check_plot(plot, model_file(model))
-    classifier = load_model(model_file(model))
+        if plot is not None:
+            check_plot(plot, model_file(model))
+        classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, by)
     say_bad(examples.bad)
@@ -313,13 +313,15 @@ def predict(
 
     Example: genre-nbs predict "my song.mp3" --timeline timeline.png
     """
-    file = model_file(model)
-    if timeline is not None:
-        check_plot(timeline, file)
-    from genre_nbs.app.predict import predict_songs
-    from genre_nbs.songs import load_model
+    with loading():
+        file = model_file(model)
+        if timeline is not None:
+            check_plot(timeline, file)
+        from genre_nbs.app.predict import predict_songs
+        from genre_nbs.songs import load_model
 
-    found, lines, errors = predict_songs(load_model(file), songs, timeline, top)
+        classifier = load_model(file)
+    found, lines, errors = predict_songs(classifier, songs, timeline, top)
     if found or as_json:
         emit({"songs": found, "errors": errors}, as_json, "\n".join(map(printable, lines)))
     for error in errors[:-1]:

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from genre_nbs.app.pipeline import check_subsets, read_subsets
@@ -12,9 +11,12 @@ from genre_nbs.collections import adapt_representation, load_collection
 from genre_nbs.comparison import final_runs, FULL, lr_trials, QUICK, SCORES, Study, untuned_runs
 from genre_nbs.io.cluster import check_scheduler
 from genre_nbs.io.files import atomic_path
+from genre_nbs.io.pictures import save_figure
 from genre_nbs.io.leftovers import swept_folder
 from genre_nbs.networks import pick_device
 from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_curves, score_table, tuned_table, untuned_table
+
+DPI = 110  # of the pictures
 
 
 def make_study(recipe, data, table, quick=False, changes=None, valid=None, split=None, test=None, seed=0, progress=False, **where):
@@ -38,18 +40,6 @@ def make_study(recipe, data, table, quick=False, changes=None, valid=None, split
     plan = replace(QUICK if quick else FULL, **(changes or {}))
     study = Study(recipe, train, held_out, table, test_set, plan, progress=progress, **where)
     return study, pd.concat([subset.bad for subset in subsets], ignore_index=True), division
-
-
-def save_picture(
-    axes,  # one of its Axes
-    path: str | Path,  # PNG file
-):
-    "Write the figure, atomically, and close it."
-    try:
-        with atomic_path(path) as part:
-            axes.figure.savefig(part, dpi=110)
-    finally:
-        plt.close(axes.figure)
 
 
 def save_table(
@@ -77,14 +67,14 @@ def compare(
         rows = untuned_runs(study)
         untuned = untuned_table(rows, plan.by)
         result = {"untuned": save_table(untuned, out / "untuned.csv")}
-        save_picture(plot_ranking(score_table(rows, plan.by), f"Learning rate {plan.lr:g} for all", label), out / "untuned.png")
+        save_figure(plot_ranking(score_table(rows, plan.by), f"Learning rate {plan.lr:g} for all", label).figure, out / "untuned.png", DPI)
         trials = lr_trials(study)
         finals = final_runs(study, trials)
         tuned = tuned_table(trials, finals, plan.by)
         result["tuned"] = save_table(tuned, out / "tuned.csv")
-        save_picture(plot_ranking(score_table(finals, plan.by), "Each with its own best learning rate", label), out / "tuned.png")
-        save_picture(plot_lr_curves(trials, plan.by)[0, 0], out / "lr_curves.png")
-        save_picture(plot_training_curves(finals)[0, 0], out / "training_curves.png")
+        save_figure(plot_ranking(score_table(finals, plan.by), "Each with its own best learning rate", label).figure, out / "tuned.png", DPI)
+        save_figure(plot_lr_curves(trials, plan.by)[0, 0].figure, out / "lr_curves.png", DPI)
+        save_figure(plot_training_curves(finals)[0, 0].figure, out / "training_curves.png", DPI)
     names = ("untuned.csv", "tuned.csv", "untuned.png", "tuned.png", "lr_curves.png", "training_curves.png")
     text = f"Learning rate {plan.lr:g} for all\n{as_text(untuned)}\n\nEach with its own\n{as_text(tuned)}\n\nWritten: {out}"
     return result | {"files": [str(study.table), *(str(out / name) for name in names)], "text": text}

@@ -1,12 +1,29 @@
 "What the command line prints, and how it ends: results on standard output, everything else in one clear line on standard error."
 
+import gc
 import json
 import os
 import re
 import sys
 import warnings
+from contextlib import contextmanager
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+@contextmanager
+def loading():
+    """While modules and a model are loaded, Python looks for no garbage; nor does it look through them later.
+
+    PyTorch brings hundreds of thousands of objects, none of them garbage. To look through them again and again was a third
+    of a cold `genre-nbs predict`.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def say(line=""):
@@ -70,6 +87,11 @@ def score_dict(evaluations):
     "Scores for JSON: those of the first way on top, all of them under `scores`."
     first = next(iter(evaluations.values())).to_dict()
     return {**first, "scores": {way: evaluation.to_dict() for way, evaluation in evaluations.items()}}
+
+
+def shown_settings(classifier) -> dict:
+    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
+    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
 
 
 def message(error):

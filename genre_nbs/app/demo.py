@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from genre_nbs.app.pipeline import shown_settings, train_on
+from genre_nbs.app.console import shown_settings
+from genre_nbs.app.pipeline import train_on
 from genre_nbs.app.predict import prediction_line
 from genre_nbs.app.recipes import find_recipe
 from genre_nbs.app.report import html_report, record_result

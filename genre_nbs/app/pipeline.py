@@ -13,9 +13,9 @@ from genre_nbs.classifier import GenreClassifier, train_classifier
 from genre_nbs.collections import adapt_representation, load_collection, read_artists
 from genre_nbs.datasets import DataError, Examples
 from genre_nbs.duplicates import duplicate_table, with_duplicates
-from genre_nbs.evaluation import evaluate, Evaluation
-from genre_nbs.io.tables import subset_name
+from genre_nbs.evaluation import evaluate_by, Evaluation
 from genre_nbs.io.checkpoints import CheckpointError
+from genre_nbs.io.tables import check_two_genres, subset_name
 from genre_nbs.splitting import split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
@@ -70,19 +70,6 @@ def in_words(counts) -> str:
     return ", ".join(f"{'unknown' if n is None else n} {name if n != 1 else name[:-1]}" for name, n in counts.items())
 
 
-def check_two_genres(examples):
-    "The examples, if they hold two genres at least. Raises `DataError` otherwise."
-    present = {examples.genres[label] for label in set(examples.y.tolist())}
-    if len(present) < 2:
-        raise DataError(f"at least two genres are needed to train, found only {', '.join(present)}")
-    return examples
-
-
-def mark_duplicates(tracks, jobs=1, progress=False):
-    "Tracks with their duplicates marked, unless there are too many to compare."
-    return with_duplicates(tracks, jobs, progress) if len(tracks) <= MOST_COMPARED else tracks
-
-
 def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=1, progress=False, artists=None, duplicates=False, checkpoint=None, **changes):
     """Read `data`, train `recipe` on it and evaluate the result on the validation set.
 
@@ -93,9 +80,9 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     `.split`, and checksums of the training tracks are in the settings of the classifier, for `learned_tracks`.
     `checkpoint` is a file that a killed run goes on from. Raises `DataError`, `SplitError` or `LeakError` for data that does not serve.
     """
-    representation = adapt_representation(recipe.representation, data)
-    recipe = changed_recipe(recipe, representation=representation, **changes)
-    train, valid, how = read_subsets(data, representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
+    recipe = changed_recipe(recipe, **changes)
+    recipe = replace(recipe, representation=adapt_representation(recipe.representation, data))
+    train, valid, how = read_subsets(data, recipe.representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
     classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
     if history.diverged_at and not history.best_epoch:
         if checkpoint is not None:
@@ -156,14 +143,14 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
     if valid is not None and isinstance(data, (str, Path)) and Path(data).resolve() == Path(valid).resolve():
         raise DataError(f"{valid}: is the training set, so it cannot validate the model; give other data, or a split")
     grouped = valid is None and split in (None, "track", "artist", "hash")
-    mark = partial(mark_duplicates, jobs=jobs, progress=progress) if duplicates and grouped else None
+    mark = partial(with_duplicates, jobs=jobs, progress=progress, most=MOST_COMPARED) if duplicates and grouped else None
     examples = check_two_genres(load_collection(data, representation, None, jobs, progress, artists, mark))
+    held_out = None if valid is None else load_collection(valid, representation, examples.genres, jobs, progress)
     how = Split(notes=list(examples.notes), duplicates=duplicate_table(examples))
-    if valid is not None:
-        train, how.how = without_test(examples, how.notes), "a validation set of its own"
-        held_out = load_collection(valid, representation, examples.genres, jobs, progress)
+    if valid is not None or split == "all":
+        train, how.how = without_test(examples, how.notes), "all" if valid is None else "a validation set of its own"
     else:
-        train, held_out, how.how = (without_test(examples, how.notes), None, "all") if split == "all" else divide(examples, split, valid_size, seed, how.notes)
+        train, held_out, how.how = divide(examples, split, valid_size, seed, how.notes)
     subsets = {"training": train} | ({} if held_out is None else {"validation": held_out})
     how.train, how.valid = sizes(train), {} if held_out is None else sizes(held_out)
     for name, subset in subsets.items():
@@ -174,23 +161,32 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
 
 def divide(examples, split, valid_size, seed, notes):
     "Training examples, validation examples, and the way they were split; what was decided on the way is added to `notes`."
+    examples, way = way_to_split(examples, split, notes)
+    if way is not None:
+        return *split_examples(examples, way, valid_size, seed), way if way in SPLITS else "list files"
+    if examples.artist is not None:
+        try:
+            return *split_examples(examples, "artist", valid_size, seed), "artist"
+        except SplitError as error:
+            notes.append(f"split by track, since by artist: {error}")
+    return *split_examples(examples, "track", valid_size, seed), "track"
+
+
+def way_to_split(examples, split, notes):
+    "The examples to divide, and how: as asked, by the data's own split where it names both subsets, or None: by artist where that can be, else by track."
     subsets = named_subsets(examples)
     if split in (None, "own") and {"train", "valid"} <= set(subsets):
         rest = len(np.unique(examples.track[~np.isin(subsets, ["train", "valid"])]))
         notes += [f"{rest} tracks are neither in the training nor in the validation set of the data's own split"] if rest else []
-        return *split_examples(examples, "own"), "own"
+        return examples, "own"
     if split == "own" and "train" not in subsets:
-        return *split_examples(examples, "own"), "own"  # which says what is missing
+        return examples, "own"  # `split_examples` says what is missing
     if split is None and examples.split is not None and not len(subsets):
         notes.append(f"the column split names no subset ({', '.join(np.unique(examples.split)[:5])}), so it is not used")
     if split in (None, "own") and "train" in subsets:
         notes.append("the data's own split names no validation set, so a part of its training set is held out")
-        examples = examples.take(np.flatnonzero(subsets == "train"))
-    else:
-        examples = without_test(examples, notes)
-    if split not in (None, "own"):
-        return *split_examples(check_two_genres(examples), split, valid_size, seed), split if split in SPLITS else "list files"
-    return split_by_default(check_two_genres(examples), valid_size, seed, notes)
+        return examples.take(np.flatnonzero(subsets == "train")), None
+    return without_test(examples, notes), split
 
 
 def named_subsets(examples) -> np.ndarray:
@@ -210,27 +206,12 @@ def without_test(examples, notes):
     return examples.take(np.flatnonzero(subsets != "test"))
 
 
-def split_by_default(examples, valid_size, seed, notes):
-    "By artist, where the artists are known and every genre can be in both subsets; else by track."
-    if examples.artist is not None:
-        try:
-            return *split_examples(examples, "artist", valid_size, seed), "artist"
-        except SplitError as error:
-            notes.append(f"split by track, since by artist: {error}")
-    return *split_examples(examples, "track", valid_size, seed), "track"
-
-
 def track_checksums(examples) -> dict:
     "Track -> 8 hexadecimal digits of the SHA-256 of its examples: the same song read the same way has the same, whatever it is called."
     order = np.argsort(examples.track, kind="stable")
     names, starts = np.unique(examples.track[order], return_index=True)
     parts = np.split(order, starts[1:])
     return {str(name): sha256(np.ascontiguousarray(examples.x[rows]).tobytes()).hexdigest()[:8] for name, rows in zip(names, parts, strict=True)}
-
-
-def shown_settings(classifier) -> dict:
-    "Settings for people and tables: all but the split, which stands elsewhere, and the list of checksums."
-    return {name: value for name, value in classifier.settings.items() if name not in ("split", "training_tracks")}
 
 
 def learned_tracks(classifier, examples) -> list | None:
@@ -245,4 +226,4 @@ def learned_tracks(classifier, examples) -> list | None:
 def evaluate_classifier(classifier, examples, by=("example", "track")) -> dict[str, Evaluation]:
     "Scores of a classifier on examples, by example and by track."
     proba = classifier.predict_proba_examples(examples.x)
-    return {way: evaluate(proba, examples.y, examples.genres, examples.track, by=way) for way in by}
+    return evaluate_by(proba, examples.y, examples.genres, examples.track, by)

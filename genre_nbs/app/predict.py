@@ -8,8 +8,8 @@ from pathlib import Path
 from genre_nbs.app.console import say
 from genre_nbs.genres import genre_title
 from genre_nbs.io.cluster import progress_bar
-from genre_nbs.io.files import atomic_path
 from genre_nbs.io.finding import find_songs
+from genre_nbs.io.pictures import save_figure
 from genre_nbs.songs import listen, plot_timeline
 
 BAR_FROM = 3  # songs, from which on a progress bar is shown
@@ -74,15 +74,7 @@ def save_timeline(
     path,  # a picture file; its ending says the format
 ) -> Path:  # the path
     "The genre over time as a picture file, written atomically."
-    import matplotlib.pyplot as plt
-
-    figure = plot_timeline(prediction, f"{Path(prediction.path).name}: {prediction.text}")
-    try:
-        with atomic_path(path) as part:
-            figure.savefig(part, dpi=150, format=path.suffix[1:].lower())
-    finally:
-        plt.close(figure)
-    return path
+    return save_figure(plot_timeline(prediction, f"{Path(prediction.path).name}: {prediction.text}"), path)
 
 
 def prediction_line(
@@ -91,6 +83,7 @@ def prediction_line(
     top: int = 3,  # genres named
 ) -> str:
     "An answer for people, in one line."
-    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in prediction.top(top))
-    said = f"The song genre is {prediction.text}" if alone and prediction.sure else prediction.text.capitalize() if alone else f"{prediction.path}: {prediction.text}"
+    most_probable, text = prediction.top(top), prediction.text
+    likely = ", ".join(f"{genre_title(genre)} {p:.0%}" for genre, p in most_probable)
+    said = f"The song genre is {text}" if alone and prediction.sure else text.capitalize() if alone else f"{prediction.path}: {text}"
     return f"{said}  ({likely})" + (f"; {prediction.note}" if prediction.note else "")

@@ -150,6 +150,11 @@ def kind_of(entry):
     return "file" if stat.S_ISREG(mode) else "is a device or a pipe, not a song"
 
 
+def is_array_folder(path) -> bool:
+    "Whether a folder holds `X.npy` and `labels.npy`."
+    return (Path(path) / "X.npy").is_file() and (Path(path) / "labels.npy").is_file()
+
+
 def are_fma_clips(
     files: list,  # paths
 ) -> bool:
@@ -207,7 +212,6 @@ def unreadable(
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     return ""
-
 
 
 FMA_SUBSETS = ("small", "medium", "large", "full")

@@ -77,3 +77,17 @@ def save_picture(
         raise ValueError(f'expected (h, w) or (h, w, 3) uint8, got {pixels.shape} {pixels.dtype}')
     with atomic_path(path) as part: Image.fromarray(np.ascontiguousarray(pixels)).save(part)
     return path
+
+
+def save_figure(
+    figure, # of Matplotlib
+    path, # where to; the ending says the format, such as .png or .svg
+    dpi: int = 150, # pixels to the inch
+) -> Path: # the path written
+    "Write a figure, whole or not at all, and close it. Raises `ValueError` for a format that Matplotlib does not know."
+    import matplotlib.pyplot as plt # here, not above: whoever reads pictures draws none
+    path = Path(path)
+    try:
+        with atomic_path(path) as part: figure.savefig(part, dpi=dpi, format=path.suffix[1:].lower())
+    finally: plt.close(figure)
+    return path

@@ -15,6 +15,16 @@ class DataError(ValueError):
     "Data that cannot be used as a whole: nothing there, one genre only, columns missing."
 
 
+def check_two_genres(
+    examples,  # `Examples` to train on
+):  # the same
+    "The examples, if they hold two genres at least. Raises `DataError` otherwise."
+    present = np.unique(examples.y)
+    if len(present) < 2:
+        raise DataError(f"at least two genres are needed to train, found only {', '.join(examples.genres[label] for label in present)}")
+    return examples
+
+
 def read_csv(
     path,  # a CSV file in UTF-8
 ) -> pd.DataFrame:

@@ -197,7 +197,8 @@ def test_far_from_the_training_songs_means_less_sure():
     assert np.mean([distance(row, mean, scale) < 1 for row in rows]) == pytest.approx(0.99, abs=0.003)
     away = mean + 2 * np.where(scale > 0, 1 / np.maximum(scale, 1e-9), 0)
     assert distance(away, mean, scale) == pytest.approx(2 * np.sqrt(49 / 50), rel=1e-4)
-    assert caution(mean, mean, scale) == 1 and caution(away, mean, scale) == pytest.approx((2 * np.sqrt(49 / 50)) ** 8, rel=1e-3)
+    assert caution(mean, mean, scale) == 1 and caution(0.39 * away + 0.61 * mean, mean, scale) == 1
+    assert caution(away, mean, scale) == pytest.approx((2 * np.sqrt(49 / 50) / 0.8) ** 4, rel=1e-3)
 
 
 # --- files

@@ -47,6 +47,8 @@ SOURCES = {  # kind: patterns of folders whose clips are joined, or of single fi
     "tools and machines": [STAMPS + name for name in ("household/**/*.ogg", "hobbies/camera*.ogg", "vehicles/**/*.ogg", "naturalforces/*.ogg", "seasonal/newyears/*.ogg")],
     "game music": [GAME + "Music/*.ogg"],
 }  # fmt: skip
+READ = ("spoken words", "spoken letters", "telephone messages")
+HALVES = ("choose", "test")
 COPIES = ("sr@", "Robot")  # the same Serbian speaker again; a voice through a filter
 
 
@@ -60,45 +62,36 @@ def clips_of(path):
 def sounds_of(packed, kind):
     "The name of each sound of a kind, and its files. Spoken descriptions of animals and tools are left out."
     paths = sorted({path for pattern in SOURCES[kind] for path in packed.glob(pattern)})
-    for path in paths:
-        if "_desc" not in path.name and not path.name.startswith(COPIES):
-            yield path.stem, clips_of(path)
+    return {path.stem: clips_of(path) for path in paths if "_desc" not in path.name and not path.name.startswith(COPIES)}
 
 
 def joined(files):
-    "Clips one after the other up to 30 s, repeated to 30 s; and how many seconds there were before that."
-    parts, n = [], 0
+    "Clips one after the other up to 30 s, repeated to 30 s, (samples,); and how many seconds there were before that."
+    parts, n = [np.zeros(0, np.float32)], 0
     for file in files:
         with suppress(AudioError):  # a silent clip
             parts.append(load_audio(file, SR, duration=SECONDS)[0])
         n = sum(map(len, parts))
         if n >= SECONDS * SR:
             break
-    y = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    return np.resize(y, SECONDS * SR) if len(y) else y, min(n / SR, SECONDS)
-
-
-def half_of(kind, name, names):
-    "`choose` or `test`: by turns; what is spoken, by language, so that no speaker can be in both halves."
-    return ("choose", "test")[names.index(language(name) if kind.startswith(("spoken", "telephone")) else name) % 2]
+    return np.resize(np.concatenate(parts), SECONDS * SR), min(n / SR, SECONDS)
 
 
 def language(name):
-    "The first two or three letters of a folder: en_GB and en_US_f_Allison are both en."
-    return name.split("_")[0].split("@")[0]
+    "The first letters of a folder: en_GB and en_US_f_Allison are both en."
+    return name.split("_")[0]
 
 
-def rows_of(packed, kind, model, spoken, folder):
-    "One row a sound of a kind."
-    sounds = dict(sounds_of(packed, kind))
-    names = spoken if kind.startswith(("spoken", "telephone")) else sorted(sounds)
-    for name, files in sounds.items():
-        y, seconds = joined(files)
-        if seconds < (SHORTEST if len(files) != 1 else 0.1):
-            continue
-        song = listen(save_audio(folder / "sound.flac", y, SR), model)
-        yield {"kind": kind, "half": half_of(kind, name, names), "sound": name, "seconds": round(seconds, 1),
-               "genre": song.genre, "confidence": round(song.proba[song.genre], 4), "sure": song.sure}  # fmt: skip
+def all_sounds(packed):
+    "Kind, half, name, seconds and waveform of each sound. What is read aloud is halved by language, everything else by name."
+    found = {kind: sounds_of(packed, kind) for kind in SOURCES}
+    languages = sorted({language(name) for kind in READ for name in found[kind]})
+    for kind, sounds in found.items():
+        for number, (name, files) in enumerate(sorted(sounds.items())):
+            y, seconds = joined(files)
+            if seconds >= (0.1 if len(files) == 1 else SHORTEST):
+                turn = languages.index(language(name)) if kind in READ else number
+                yield kind, HALVES[turn % 2], name, seconds, y
 
 
 def summary(table):
@@ -115,11 +108,12 @@ def main():
     parser.add_argument("--model", type=Path, default=shipped_path())
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    spoken = sorted({language(name) for kind in list(SOURCES)[:3] for name, _ in sounds_of(given.packed, kind)})
     model, rows = load_model(given.model), []
     with tempfile.TemporaryDirectory() as folder:
-        for kind in SOURCES:
-            rows += rows_of(given.packed, kind, model, spoken, Path(folder))
+        for kind, half, name, seconds, y in all_sounds(given.packed):
+            song = listen(save_audio(Path(folder) / "sound.flac", y, SR), model)
+            rows.append({"kind": kind, "half": half, "sound": name, "seconds": round(seconds, 1),
+                         "genre": song.genre, "confidence": round(song.proba[song.genre], 4), "sure": song.sure})  # fmt: skip
     table = pd.DataFrame(rows)
     table.to_csv(given.out, index=False)
     print(summary(table).round(3), "\n", summary(table[table.half == "test"]).round(3))

@@ -335,8 +335,7 @@ class SongRecipe:
     def fit_songs(self, examples, seed, progress=False):
         "The classifier without networks, from prepared examples."
         pictures, k = examples.x[:, 0], len(examples.genres)
-        seeds = [sub_seed(seed, i) for i in range(len(self.patch_sizes))]
-        words = [learn_words(pictures, *sizes, self.k, seed=s) for sizes, s in zip(self.patch_sizes, seeds)]
+        words = [learn_words(pictures, *sizes, self.k, seed=sub_seed(seed, i)) for i, sizes in enumerate(self.patch_sizes)]
         copies = [altered_copy(pictures, sub_seed(seed, 10 + i)) for i in range(self.copies)]
         everything = [picture for copy in (pictures, *copies) for picture in copy]
         rows = {level: [] for level in LEVELS}
@@ -374,6 +373,7 @@ class EnsembleRecipe(SongRecipe):
     "A `SongRecipe`, and small picture CNNs whose probabilities are averaged with it."
     networks: int = 2 # each with its own random seed
     weight: float = 0.6 # of the networks
+    levels: tuple = (112, 97, 86) # bands that half of their training crops are limited to
     optimizer: str = "AdamW" # as in `Recipe`, like all that follow
     lr: float = 0.003
     optimizer_options: dict = field(default_factory=partial(dict, weight_decay=0.05, betas=(0.9, 0.99)))
@@ -390,14 +390,14 @@ class EnsembleRecipe(SongRecipe):
         names = ("optimizer", "lr", "optimizer_options", "epochs", "batch_size")
         same = {name: getattr(self, name) for name in names}
         recipe = Recipe(self.name, self.representation, grey_cnn, **same, standardize=False,
-                        augment=altered_and_limited, schedule="one-cycle", label_smoothing=0.1)
+                        augment=partial(altered_and_limited, levels=self.levels), schedule="one-cycle",
+                        label_smoothing=0.1)
         networks = []
         for i in range(self.networks):
             network, history = train_recipe(recipe, examples, seed=sub_seed(seed, 20 + i), progress=progress)
             networks.append(network.cpu().to(memory_format=torch.contiguous_format)) # as a file gives it back
             if not history.best_epoch: break
-        kept = {"recipe": self.name, "networks": self.networks, "weight": self.weight} | same
-        settings = classifier.settings | kept
+        settings = classifier.settings | {"recipe": self.name, "networks": self.networks, "weight": self.weight} | same
         return replace(classifier, networks=networks, weight=self.weight, settings=settings), history
 
 

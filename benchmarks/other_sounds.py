@@ -98,7 +98,7 @@ def summary(table):
     "What the table says of each kind."
     kinds = table.groupby("kind", sort=False)
     first = kinds.genre.agg(lambda genre: genre.value_counts().index[0])
-    return pd.DataFrame({"sounds": kinds.size(), "not sure": 1 - kinds.sure.mean(), "most frequent first guess": first})
+    return pd.DataFrame({"sounds": kinds.size(), "abstained": 1 - kinds.sure.mean(), "most frequent prediction": first})
 
 
 def main():

@@ -25,7 +25,7 @@ def load_audio(
     y, sr = read_samples(path, offset, duration, sr)
     return check_waveform(y, sr, path, min_seconds), sr
 
-# %% ../nbs/01_audio.ipynb #915066e1
+
 def plot_waveform(
     y: np.ndarray, # waveform, (samples,), in [-1, 1]
     sr: int, # sample rate in Hz
@@ -72,7 +72,7 @@ def players(
     style = f'display:grid;grid-template-columns:repeat({columns},1fr);gap:12px'
     return HTML(f'<div style="{style}">{each}</div>')
 
-# %% ../nbs/01_audio.ipynb #36711f57
+
 def windows(
     y: np.ndarray, # waveform, (samples,)
     sr: int, # sample rate in Hz

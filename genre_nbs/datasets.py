@@ -56,7 +56,7 @@ def track_names(
     twice = {name for name, count in pd.Series(bare).value_counts().items() if count > 1}
     return [name.as_posix() if short in twice else short for name, short in zip(names, bare)]
 
-# %% ../nbs/05_datasets.ipynb #818a4ef9
+
 def manifest_tracks(
     path, # a CSV file with at least the columns `path` and `genre`
 ) -> pd.DataFrame: # tracks: path (absolute or from here), genre, track, and every further column
@@ -88,7 +88,7 @@ def listed_names(
     numbers = listed[~gap].str.fullmatch(r'\d+([/.-]\d+)*').all() and listed[~gap].duplicated().any()
     return [name if missing or numbers else given for given, name, missing in zip(listed, names, gap)]
 
-# %% ../nbs/05_datasets.ipynb #f7ba3e5b
+
 def read_tracks(
     data, # a folder of genre folders, a folder with a manifest.csv, or a manifest
 ) -> pd.DataFrame: # tracks
@@ -136,7 +136,7 @@ class Representation:
 
     to_dict = asdict
 
-# %% ../nbs/05_datasets.ipynb #aaad7f36
+
 def song_summaries(rep, y, sr): return mfcc_summary(windows(y, sr, rep.seconds), sr)
 
 
@@ -176,7 +176,7 @@ KINDS = {
     'mel': (song_mels, picture_mels),
     'picture': (song_pictures, picture_pictures)}
 
-# %% ../nbs/05_datasets.ipynb #547f3231
+
 @dataclass
 class Examples:
     "Inputs, labels, and where each came from."
@@ -225,7 +225,7 @@ def read_all(
     results = run_each(partial(read_one, representation=representation), paths, jobs, lost=lambda path: KILLED)
     return list(progress_bar(results, len(paths), 'Reading') if progress else results)
 
-# %% ../nbs/05_datasets.ipynb #b09719a8
+
 def load_songs(
     tracks, # a table of tracks
     representation, # a `Representation`
@@ -247,7 +247,7 @@ def load_songs(
     known = {name: np.repeat(kept[name].to_numpy(dtype=str), counts) for name in ('artist', 'split', 'group') if name in kept}
     return Examples(np.concatenate(arrays), labels, names, genres, bad=bad, notes=tracks.attrs.get('notes', []) + notes, **known)
 
-# %% ../nbs/05_datasets.ipynb #ee79a66f
+
 def is_array_folder(path) -> bool:
     "Whether a folder holds `X.npy` and `labels.npy`."
     return (Path(path) / 'X.npy').is_file() and (Path(path) / 'labels.npy').is_file()
@@ -282,7 +282,7 @@ def load_arrays(
     everything = Examples(x, encode_genres(names, genres), track, genres, songs_known=ids['track'] is not None, bad=bad, notes=notes, **known)
     return everything.take(good)
 
-# %% ../nbs/05_datasets.ipynb #be40c910
+
 def load_examples(
     data, # a folder, a manifest, an array folder, or a table of tracks
     representation, # a `Representation`

@@ -33,7 +33,7 @@ def layer_table(
             rows.append((str(layer).split("(")[0], " x ".join(map(str, x.shape[1:])), parameters))
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"])
 
-# %% ../nbs/07_networks.ipynb #c6913844
+
 def predict_logits(
     model: nn.Module, # the network; is switched to evaluation mode
     x: torch.Tensor, # examples, (n, ...), on the network's device
@@ -59,7 +59,7 @@ def predict_proba(
     parts = (number_tensor(x[i:i + batch_size]).to(device) for i in range(0, len(x), batch_size))
     return torch.cat([predict_logits(model, part).softmax(1).cpu() for part in parts]).numpy()
 
-# %% ../nbs/07_networks.ipynb #b58c2910
+
 def pick_device(
     name: str | torch.device | None = None, # "cpu", "cuda", ...; None: a GPU if there is one
 ) -> torch.device: # the device
@@ -109,7 +109,7 @@ class Standardize(nn.Module):
 
     def extra_repr(self): return f"shape={self.shape}"
 
-# %% ../nbs/07_networks.ipynb #8717cb4a
+
 def standardizer(
     x: np.ndarray, # training examples, (n, ...), any number type
     axes: tuple = (0,), # axes to take the statistics over; must hold 0. (0,) gives each feature its own
@@ -136,7 +136,7 @@ def scores(
     f1 = (2 * hits / (confusion.sum(0) + confusion.sum(1))).nanmean()
     return torch.stack([F.cross_entropy(logits, y).double(), hits.sum() / len(y), f1])
 
-# %% ../nbs/07_networks.ipynb #eabca4f7
+
 def example_tensors(
     examples: Examples, # `x` (n, ...), `y` (n,), `genres`
     device: torch.device, # where they go
@@ -173,7 +173,7 @@ def check_model(
         wanted = f"(1, {len(genres)}) for {', '.join(genres)}"
         raise ValueError(f"the network's output for one example has shape {shape}, not {wanted}")
 
-# %% ../nbs/07_networks.ipynb #899ba67d
+
 def prepare_data(
     model: nn.Module, # moved to the device
     train: Examples, # the training set

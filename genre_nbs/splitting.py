@@ -55,7 +55,7 @@ def _split(items, valid_size, seed, stratify=None):
     except ValueError as error: raise SplitError(f'cannot split {len(items)} items: {error}') from error
     return np.sort(train), np.sort(valid)
 
-# %% ../nbs/06_splitting.ipynb #dcbd49f6
+
 def shared_groups(
     groups: np.ndarray, # (n,) names of tracks or artists
     train: np.ndarray, # indices of the training set
@@ -118,7 +118,7 @@ def cover_genres(
     missing = [label for label, held in zip(holds.columns, has.T) if not (held[chosen].any() and held[~chosen].any())]
     return chosen, missing
 
-# %% ../nbs/06_splitting.ipynb #16372d03
+
 def joined_groups(
     *names, # arrays (n,) of group names, of several kinds
 ) -> np.ndarray: # (n,) one name a group: whoever shares a name of any kind, with any number of steps between, is in one
@@ -131,7 +131,7 @@ def joined_groups(
     labels = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)), directed=False)[1]
     return np.asarray(names[0], dtype=str)[np.unique(labels, return_index=True)[1][labels]]
 
-# %% ../nbs/06_splitting.ipynb #c2c1b79c
+
 def hash_split(
     names: np.ndarray, # (n,) names of tracks or artists
     valid_size: float = 0.3, # fraction of the names in the validation set, in the long run
@@ -144,7 +144,7 @@ def hash_split(
     if on_valid.all() or not on_valid.any(): raise SplitError(f'with {len(chosen)} names one subset is empty')
     return np.flatnonzero(~on_valid), np.flatnonzero(on_valid)
 
-# %% ../nbs/06_splitting.ipynb #147b7a3a
+
 def list_key(
     name: str, # a line of a list, or the name of a track
 ) -> str: # the last part of the path, without the ending of a song or picture
@@ -196,7 +196,7 @@ def leak_report(
         rows.append((what, len(np.unique(names)), len(shared), np.isin(names[valid], shared).mean() if len(valid) else 0., ', '.join(shared[:5])))
     return pd.DataFrame(rows, columns=['what', 'groups', 'shared', 'fraction of validation', 'examples']).set_index('what')
 
-# %% ../nbs/06_splitting.ipynb #d42f66a6
+
 SPLITS = ('random', 'stratified', 'track', 'artist', 'hash', 'own')
 
 

@@ -71,7 +71,6 @@ def set_lr(
 ELEMENTWISE_OPTIMIZERS = (
     "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
-# %% ../nbs/08_training.ipynb #df6e856a
 OPTIMIZERS = {name: getattr(torch.optim, name) for name in ELEMENTWISE_OPTIMIZERS}
 OPTIMIZERS["Muon"] = MuonWithAdamW
 if hasattr(torch.optim, "Adafactor"): OPTIMIZERS["Adafactor"] = torch.optim.Adafactor # from PyTorch 2.5 on
@@ -97,7 +96,7 @@ def make_optimizer(
     except TypeError as e:
         raise ValueError(f"{name} cannot be made with {options}: {e}") from e
 
-# %% ../nbs/08_training.ipynb #1d549355
+
 def batch_gradients(
     model: nn.Module, # its weights get gradients, in `.grad`, in place of old ones
     x: torch.Tensor, # a batch, (n, ...)
@@ -166,7 +165,7 @@ class History:
         if score > self.best_score: self.best_score, self.best_epoch = score, row["epoch"]
         return self.best_epoch == row["epoch"]
 
-# %% ../nbs/08_training.ipynb #566e3bd7
+
 def history_row(
     epoch: int, # from 1
     results: list, # loss, accuracy and macro F1 of training, and perhaps of validation
@@ -176,7 +175,7 @@ def history_row(
     names = [f"{part}_{what}" for part in ("train", "valid") for what in ("loss", "accuracy", "f1_macro")]
     return {"epoch": epoch} | dict(zip(names, results, strict=False)) | {"seconds": seconds}
 
-# %% ../nbs/08_training.ipynb #7bad3f16
+
 def plot_history(
     history: History, # from `fit`
     what: str = "loss", # "loss", "accuracy" or "f1_macro"
@@ -204,7 +203,7 @@ class Run:
     history: History # up to the last epoch
     best: dict # weights of the best checkpoint, name -> tensor
 
-# %% ../nbs/08_training.ipynb #174b6e40
+
 BEST_BY = ("f1_macro", "accuracy", "loss")
 
 
@@ -222,7 +221,7 @@ def check_settings(
     if schedule not in (None, *SCHEDULES):
         raise ValueError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
 
-# %% ../nbs/08_training.ipynb #5ad82d92
+
 def run_epoch(
     run: Run, # is taken one epoch further, in place
     fast: nn.Module, # shares the weights of the run's model, see `accelerated`

@@ -41,7 +41,7 @@ def untuned_table(
     table["failed"] = rows.assign(failed=rows.diverged_at.notna() | (rows.reason != "")).groupby("candidate").failed.sum()
     return table.sort_values("mean", ascending=False)
 
-# %% ../nbs/14_optimizers.ipynb #9aa73b16
+
 def mean_intervals(
     scores: pd.DataFrame, # (seeds, candidates)
     n_resamples: int = 2000, # how many resamples

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score
 
 from genre_nbs.app import course
 from genre_nbs.genres import GTZAN_GENRES
-from genre_nbs.statistics import wilson_interval
+from genre_nbs.statistics import cluster_interval, wilson_interval
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "nbs/results"
@@ -144,6 +144,24 @@ def test_eight_genres_were_measured_on_the_lists():
     runs = read("eight_genres")
     assert runs.seed.tolist() == [0, 1, 2] and set(runs.n) == {150} and set(runs.n_train) == {352}  # one of 353 songs is missing
     assert runs.accuracy.between(0.6, 0.95).all() and (runs.accuracy >= runs.last_epoch).all()
+
+
+def test_a_classifier_of_the_package_stands_in_the_panel_when_its_five_folds_are_there():
+    source = next("".join(cell["source"]) for cell in lesson() if cell["id"] == "r5pub001")
+    folds, songs = read("song_folds"), read("song_predictions")
+    known, first = folds[folds.recipe == "song-best"], folds.recipe.eq("song-best") & folds.fold_seed.eq(0)
+    new = pd.concat([known, folds[first].assign(recipe="new"), folds[first & (folds.fold < 4)].assign(recipe="unfinished")])
+    own = songs[songs.recipe == "song-best"]
+    names = {"folds": new, "predictions": pd.concat([own, own.assign(recipe="new"), own.assign(recipe="unfinished")])}
+    names |= {"cluster_interval": cluster_interval, "GREEN": "green"}
+    exec(source[source.index("def package_rows") :].split("\n\n\n")[0], names)  # the page's own function
+    ((label, value, low, high, _),) = names["package_rows"]("song-best")
+    clean = known[known.change == "none"]
+    assert "song-best" in label and value == clean.right.sum() / clean.songs.sum()
+    right = (own[list(songs.columns[6:])].to_numpy().argmax(1) == own.genre.map(list(songs.columns[6:]).index)).to_numpy()
+    assert (low, high) == cluster_interval(right, own.group.to_numpy().astype(str)) and low < value < high
+    assert names["package_rows"]("new")[0][1] == pytest.approx(right.mean())
+    assert names["package_rows"]("unfinished") == [] == names["package_rows"]("none")
 
 
 def typed(source):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from genre_nbs.io.files import atomic_path
-from genre_nbs.statistics import wilson_interval
+from genre_nbs.statistics import cluster_interval, wilson_interval
 
 ROOT = Path(__file__).parents[1]
 OURS = ROOT / "nbs/results/ours.csv"
@@ -134,9 +134,6 @@ def picture_figures():
             yield figure("picture", f"{name}, {split}", "validation accuracy, last epoch", found, seeds=3)
         for metric in ("minutes", "megabytes"):
             yield figure("picture", name, metric, in_table(book, f"picture-{name}", value=metric, **{"": "minutes"}))
-    for row, lr in enumerate(("0.001", "0.010", "0.100")):
-        found = in_table(book, (str(row), lr), value="accuracy")
-        yield figure("picture, SGD", f"learning rate {float(lr):g}", "validation accuracy", found, n=192, seeds=1, interval=SONGS)
     for genre in GENRES:
         title = {"hiphop": "Hip hop"}.get(genre, genre.capitalize())
         found = in_table(book, title, value="picture-best", setting="most predicted instead")
@@ -144,16 +141,29 @@ def picture_figures():
         yield figure("error rate by genre", genre, "error rate", found | {"setting": setting}, seeds=3)
 
 
+def sgd_figures():
+    "Lesson 12: her final network by SGD, as it is and with both cures."
+    runs = pd.read_csv(ROOT / "nbs/results/picture_sgd.csv")
+    for (network, lr), part in runs.groupby(["network", "learning rate"], sort=False):
+        experiment = "picture, SGD" + (f", {network}" if network != "as it is" else "")
+        found = {"value": f"{part.accuracy.mean():.3f}", "n": part.songs.iloc[0], "seeds": len(part), "made_by": "nbs/results/picture_sgd.csv"}
+        yield figure(experiment, f"learning rate {lr:g}", "validation accuracy", found, interval=SONGS)
+
+
 def song_figures():
-    "Lesson 12: GTZAN's songs drawn in several ways, and whole practice songs compressed or cut; from the prediction for each song."
+    "Lesson 12: songs drawn in several ways, and whole practice songs compressed or cut; from the prediction of each seed for each song."
     by_drawing = pd.read_csv(ROOT / "nbs/results/picture_drawings.csv")
-    by_drawing = by_drawing[by_drawing.data == "GTZAN"]
     by_length = pd.read_csv(ROOT / "nbs/results/picture_whole_songs.csv")
     by_length["drawing"] = "trained on " + by_length.training + ", tested " + by_length.testing
-    for experiment, table in (("drawings", by_drawing), ("whole songs", by_length)):
+    tables = [("drawings", by_drawing[by_drawing.data == "GTZAN"])]
+    for name, experiment in (("best", "whole songs"), ("first", "whole songs, first"), ("final", "whole songs, final")):
+        tables.append((experiment, by_length[by_length.recipe == f"picture-{name}"]))
+    for experiment, table in tables:
+        seeds = [column for column in table if column.startswith("seed ")]
         for setting, part in table.groupby("drawing", sort=False):
-            found = {"value": f"{(part.true == part.prediction).mean():.3f}", "n": part.song.nunique(), "seeds": part.seed.nunique()}
-            made_by = {"made_by": f"nbs/results/picture_{experiment.replace(' ', '_')}.csv"}
+            right = part[seeds].eq(part.true, axis=0)
+            found = {"value": f"{right.to_numpy().mean():.3f}", "n": part.song.nunique(), "seeds": len(seeds)}
+            made_by = {"made_by": f"nbs/results/picture_{experiment.split(',')[0].replace(' ', '_')}.csv"}
             yield figure(experiment, setting, "accuracy", found | made_by, interval=SONGS)
 
 
@@ -181,15 +191,21 @@ def perceptron_figures():
 
 
 def cross_validation_figures():
-    "Appendix F: accuracy of three classifiers by cross-validation with artists apart, and recall by genre."
+    "Accuracy of three classifiers by cross-validation with artists apart, and recall by genre: tables of benchmarks/song_folds.py."
+    folds, songs = (pd.read_csv(ROOT / "nbs/results" / f"{name}.csv") for name in ("song_folds", "song_predictions"))
+    recalls = []
     for name in ("picture-best", "song-best", "best"):
-        words = {"picture-best": "the picture CNN", "song-best": "song-level", "best": r"0\.4 times"}[name]
-        found = in_text("appendix_F_songs", rf"\| `{name}` \| {words}[^|]*\| (?P<value>0\.\d+) \|")
-        yield figure("cross-validation", name, "accuracy", found, n=639)
-    for label, row in (("picture-best", "`picture-best`"), ("song-best", "`song-best`"), ("best", r"`best` \(0\.4 and 0\.6\)")):
-        found = in_text("appendix_F_songs", rf"\| {row} \|(?P<value>(?: [01]?\.\d+ \|){{10}})")
-        for genre, value in zip(GENRES, re.findall(r"[\d.]+", found["value"])):
-            yield figure("recall by genre", f"{label}, {genre}", "recall", found | {"value": f"{float(value):.2f}"}, n=639)
+        clean = folds[(folds.recipe == name) & (folds.change == "none")]
+        own = songs[songs.recipe == name]
+        right = own[list(GENRES)].idxmax(axis=1) == own.genre
+        low, high = cluster_interval(right.to_numpy(), own.group.to_numpy().astype(str))
+        found = {"value": f"{clean.right.sum() / clean.songs.sum():.3f}", "low": f"{low:.3f}", "high": f"{high:.3f}"}
+        made_by = {"made_by": "nbs/results/song_folds.csv", "seeds": clean.fold_seed.nunique()}
+        yield figure("cross-validation", name, "accuracy", found | made_by, n=len(own), interval="95 %, artists")
+        by_genre = {"made_by": "nbs/results/song_predictions.csv"}
+        recalls += [(f"{name}, {genre}", by_genre | {"value": f"{value:.2f}"}) for genre, value in right.groupby(own.genre).mean().items()]
+    for setting, found in recalls:
+        yield figure("recall by genre", setting, "recall", found, n=639)
 
 
 def optimizer_figures():
@@ -220,7 +236,7 @@ def eight_genre_figures():
 
 def collect():
     "All figures, as texts."
-    makers = (picture_figures, song_figures, mel_figures, perceptron_figures)
+    makers = (picture_figures, sgd_figures, song_figures, mel_figures, perceptron_figures)
     makers += (cross_validation_figures, optimizer_figures, eight_genre_figures)
     return pd.DataFrame([row for make in makers for row in make()], columns=COLUMNS).astype(str)
 

@@ -24,7 +24,7 @@ GRID = [(1.0, 0), *((far, strength) for far in (1.0, 0.9, 0.85, 0.8, 0.75) for s
 
 
 def of_songs(data, predictions):
-    "Of each song: distance from the songs of the other folds (all bands are looked at), its probabilities, whether its genre is the likeliest."
+    "Of each song: distance from the songs of the other folds (all bands are looked at), its probabilities (before calibration), its label."
     examples = load_collection(data, SongPicture())
     rows = np.stack([np.concatenate(song_statistics(prepare_picture(picture[0]))) for picture in examples.x])
     table, d = predictions.set_index("track").loc[list(examples.track)], np.zeros(len(rows))

@@ -89,7 +89,7 @@ class SongPrediction:
             'proba': {genre: round(p, 4) for genre, p in self.proba.items()},
             'timeline': {'seconds': self.times.round(2).tolist(), 'proba': columns}} | ({'note': self.note} if self.note else {})
 
-# %% ../nbs/15_songs.ipynb #928b1ceb
+
 def picture_segments(
     path, # a spectrogram picture
     representation, # a `Representation`
@@ -122,16 +122,16 @@ def segment_proba(
 ) -> tuple: # probabilities (n, genres), times of their middles (n,) in s, length in s, envelope (m, 2), a note
     "What the classifier says of each segment of a song. Raises `AudioError` or `PictureError`."
     representation, stream = classifier.representation, SoundStream(song, classifier.representation.sr)
-    is_picture, notes = str(song).lower().endswith(PICTURE_SUFFIXES), hasattr(classifier, 'predict_with_note')
-    repeat = type(representation) is Representation # a `SongPicture` repeats a short song itself
-    segments = picture_segments(song, representation) if is_picture else stream_segments(stream, representation, overlap, repeat)
+    is_picture = str(song).lower().endswith(PICTURE_SUFFIXES)
+    whole = type(representation) is not Representation # a `SongPicture` (appendix F): repeats a short song itself, and notes its bandwidth
+    segments = picture_segments(song, representation) if is_picture else stream_segments(stream, representation, overlap, not whole)
     starts, proba, bands = [], [], 0
     for begin, x in segments:
         starts.append(begin)
         proba.append(classifier.predict_proba_examples(x))
-        if notes: bands = max(bands, highest_band(x))
+        if whole: bands = max(bands, highest_band(x))
     size, starts = round(representation.seconds * representation.sr), np.concatenate(starts)
-    note = note_of(bands) if notes else ''
+    note = note_of(bands) if whole else ''
     if is_picture: return np.concatenate(proba), (starts + size / 2) / stream.sr, (starts[-1] + size) / stream.sr, np.zeros((0, 2), np.float32), note
     times = stream.times(starts + min(size, stream.kept[-1]) / 2)
     return np.concatenate(proba), times, stream.n / stream.sr, np.concatenate(stream.envelopes), note
@@ -154,7 +154,7 @@ def listen(
     sure = threshold is None or best >= threshold
     return SongPrediction(str(song), genre, sure, proba, genres, times, timeline, seconds, envelope, note)
 
-# %% ../nbs/15_songs.ipynb #7515b48c
+
 def plot_timeline(
     prediction: SongPrediction, # what `listen` gave
     title: str = '', # above the figure; '': the predicted genre

@@ -9,7 +9,7 @@ import io
 import re
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot
 import nbformat
 import pytest
 

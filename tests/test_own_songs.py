@@ -8,7 +8,7 @@ import tracemalloc
 import weakref
 from dataclasses import replace
 
-import matplotlib
+import matplotlib.pyplot
 import numpy as np
 import pytest
 import soundfile as sf

@@ -175,7 +175,7 @@ def test_record_result(tmp_path, scores):
     path = tmp_path / "deep" / "results.csv"
     row = record_result(path, scores, "mlp", split="track", subsets=(["a", "b"], ["c"]), data_checksum="00", seeds=[1, 2], recipe=Settings())
     record_result(path, scores, "cnn")
-    table = pd.read_csv(path, keep_default_na=False)
+    table = pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
     assert tuple(table.columns) == RESULT_COLUMNS and tuple(row) == RESULT_COLUMNS and len(table) == 2
     first = table.iloc[0]
     assert first["accuracy"] == scores.accuracy and (first["accuracy_low"], first["accuracy_high"]) == scores.accuracy_interval

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audio import load_audio, windows
+from .audio import windows
 from .features import mfcc_summary
 from .genres import canonical_genre, encode_genres, sort_genres
 from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError, example_blocks, known_fault
 from .io.finding import are_fma_clips, find_files, is_array_folder, unlisted, unreadable
 from .io.pictures import PICTURE_SUFFIXES, PictureError, read_picture
+from .io.segments import SongBlocks
 from .io.tables import (
     BAD_COLUMNS, DataError, fill_names, is_gap, label_names, read_array, read_csv)
 from .io.workers import KILLED, run_each
@@ -121,7 +122,7 @@ class Representation:
         return {'summary': (26,), 'mel': (round(self.seconds / 0.05) + 1, 128), 'picture': (self.channels, *self.size)}[self.kind]
 
     def of_waveform(self, y, sr):
-        "Examples of a waveform at `sr`, (n, *shape). Raises `AudioError` when it is shorter than one example."
+        "Examples of a waveform at `sr`, (n, *shape); for mel windows it may come in blocks. Raises `AudioError` when it is shorter than one example."
         return KINDS[self.kind][0](self, y, sr)
 
     def of_file(self, path):
@@ -129,7 +130,7 @@ class Representation:
         if Path(path).suffix.lower() in PICTURE_SUFFIXES: return KINDS[self.kind][1](self, read_picture(path), path)
         shortest = 1. if self.kind == 'picture' else self.seconds
         try:
-            if self.kind == 'mel': return self.of_waveform(*load_audio(path, self.sr, min_seconds=shortest)) # in dB below the whole song's loudest
+            if self.kind == 'mel': return self.of_waveform(SongBlocks(path, self.sr, shortest), self.sr) # in dB below the whole song's loudest
             return np.concatenate([self.of_waveform(y, self.sr) for y in example_blocks(path, self.sr, self.seconds, shortest)])
         except AudioError as error: raise AudioError(path, error.reason) from error
 

@@ -421,6 +421,14 @@ def test_a_constant_is_silent_whatever_the_rate(tmp_path):
         refused(tmp_path / "a.wav", "is silent", sr=sr)
 
 
+@pytest.mark.parametrize("moves, heard", [(1.9e-5, False), (2.1e-5, True), (3.1e-5, True)])
+def test_the_limit_of_silence(tmp_path, moves, heard):
+    "One step of 16 bits is sound, three fifths of it are none."
+    sf.write(tmp_path / "soft.wav", moves * (np.arange(SR) % 2), SR, subtype="FLOAT")
+    if heard: assert np.ptp(read_samples(tmp_path / "soft.wav")[0]) == pytest.approx(moves)
+    else: refused(tmp_path / "soft.wav", "is silent", sr=None)
+
+
 def test_a_flac_that_does_not_say_how_long_it_is(tmp_path):
     path = save_audio(tmp_path / "a.flac", tone(), SR)
     place = path.read_bytes()[21] & 0xF0

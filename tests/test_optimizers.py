@@ -198,7 +198,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     script.write_text(
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
         "from test_optimizers import *\n"
-        "plan = Plan(seeds=4, candidates=('Muon', 'Adafactor'), epochs=int(sys.argv[3]))\n"
+        "plan = Plan(seeds=8, candidates=('Muon',), epochs=int(sys.argv[3]))\n"
         "if __name__ == '__main__': untuned_runs(Study(RECIPE, examples(200), examples(30, 1), sys.argv[2], plan=plan))\n"
     )
     path, here = tmp_path / "runs.csv", os.path.dirname(__file__)
@@ -212,7 +212,7 @@ def test_a_killed_comparison_goes_on_where_it_was(tmp_path):
     assert 1 <= len(kept) < 8
     with open(path, "a") as f:
         f.write("half a line, as a kill in the middle of writing leaves it")
-    plan = Plan(seeds=4, candidates=("Muon", "Adafactor"), epochs=10)
+    plan = Plan(seeds=8, candidates=("Muon",), epochs=10)
     rows = untuned_runs(Study(RECIPE, examples(200), examples(30, 1), path, plan=plan))
     assert len(rows) == 8 and rows.seconds.tolist()[: len(kept)] == kept.seconds.tolist()
 
@@ -264,7 +264,7 @@ def test_a_run_is_what_fit_gives_alone(study):
 
 
 def test_all_optimizers_begin_with_the_same_weights_and_batches(study):
-    frozen = [run_job(study, job_of("untuned", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "Adafactor", "Muon")]
+    frozen = [run_job(study, job_of("untuned", name, 1e-30, (4,)))[0]["train_loss"].split()[0] for name in ("SGD", "Adam", "NAdam", "Muon")]
     assert len(set(frozen)) == 1 and frozen[0] != run_job(study, job_of("untuned", "SGD", 1e-30, (5,)))[0]["train_loss"].split()[0]
 
 
@@ -276,6 +276,7 @@ def test_stacks_are_for_dense_layers_and_optimizers_that_treat_each_weight_alone
     assert not can_stack(nn.Sequential(nn.BatchNorm1d(5), *dense), CANDIDATES["Adam"], "cuda") and not can_stack(dense, CANDIDATES["Adam"], "mps")
 
 
+@pytest.mark.skipif("Adafactor" not in CANDIDATES, reason="PyTorch 2.4 has no Adafactor")
 def test_lone_runs_go_seed_by_seed(study):
     runs = [(name, 0.002, seed) for seed in range(2) for name in ("Muon", "Adafactor", "Adam")]
     order = [(job.name, job.seeds) for job in make_jobs(study, "untuned", runs)]

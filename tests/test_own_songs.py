@@ -17,7 +17,7 @@ from test_decode import by_ffmpeg
 from torch import nn
 
 from genre_nbs import songs
-from genre_nbs.app import predict
+from genre_nbs.app import predict, prepare
 from genre_nbs.classifier import GenreClassifier, train_classifier
 from genre_nbs.datasets import Examples, Representation, load_examples
 from genre_nbs.io.decode import AudioError, save_audio
@@ -28,6 +28,7 @@ from genre_nbs.picture_cnn import grey_cnn
 from genre_nbs.practice import practice_song
 from genre_nbs.song_features import EnsembleRecipe, SongPicture
 from genre_nbs.songs import RULES, combine, fine_tune, listen, plot_timeline, shipped_model, shipped_path
+from genre_nbs.spectrograms import log_mel, to_grey
 
 matplotlib.use("Agg")
 SR, GENRES = 22050, ("blues", "jazz", "metal")
@@ -216,6 +217,55 @@ def test_segments_of_a_long_song_leave_nothing_out(tmp_path):
     starts = np.concatenate([begin for begin, _ in stream_segments(stream, watched, overlap=2)])
     assert (starts / 8000).tolist() == [0, 100, 200, 300, 400, 500, 600, 700, 800, 830]
     assert sorted(heard) == [(s + 1, s + 200) for s in (0, 100, 200, 300, 400, 500, 600, 700, 800, 830)]
+
+
+LEARNED = [Representation("mel", sr=8000), Representation("summary", sr=8000), Representation("picture", sr=8000, seconds=7.0, size=(64, 64))]
+CALLED = ["mel", "summary", "picture"]
+
+
+def long_song(path, seconds, sr=8000):
+    "Noise, soft for the first half, and a clap near its end."
+    with sf.SoundFile(path, "w", sr, 2) as file:
+        for i in range(seconds): file.write(np.random.default_rng(i).normal(0, 0.001 if i < seconds // 2 else 0.1, (sr, 2)))
+        file.write(np.full((sr // 4, 2), [0.5, 0.4]))
+    return path
+
+
+@pytest.mark.parametrize("representation", LEARNED, ids=CALLED)
+@pytest.mark.parametrize("seconds", [2, 59, 60, 61, 700])
+def test_a_collection_is_read_in_blocks_with_the_same_bits(tmp_path, representation, seconds):
+    path = long_song(tmp_path / "long.wav", seconds)
+    with sf.SoundFile(path) as file: y = file.read(dtype="float32").mean(1)
+    np.testing.assert_array_equal(representation.of_file(path), representation.of_waveform(y, 8000))
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 700])
+def test_prepare_reads_in_blocks_with_the_same_bits(tmp_path, seconds):
+    path = long_song(tmp_path / "long.wav", seconds, 22050)
+    with sf.SoundFile(path) as file: y = file.read(dtype="float32").mean(1)
+    made = prepare.compute(path, prepare.KINDS)
+    np.testing.assert_array_equal(made["picture"], to_grey(log_mel(y, 22050)))
+    for kind in ("summary", "mel"): np.testing.assert_array_equal(made[kind], Representation(kind).of_waveform(y, 22050))
+
+
+@pytest.mark.parametrize("representation", LEARNED, ids=CALLED)
+def test_a_collection_is_read_in_flat_memory(tmp_path, representation):
+    path = long_song(tmp_path / "long.wav", 1800)
+    representation.of_file(long_song(tmp_path / "short.wav", 2))  # tables of filters
+    tracemalloc.start()
+    x = representation.of_file(path)
+    peak = tracemalloc.get_traced_memory()[1] - 2 * x.nbytes
+    tracemalloc.stop()
+    assert peak < 45e6, f"{peak / 1e6:.0f} MB"  # the song has 58 MB in float32, its spectrogram 148
+
+
+@pytest.mark.parametrize("representation", LEARNED, ids=CALLED)
+@pytest.mark.parametrize("seconds", [20, 130])
+def test_a_tone_above_what_is_left_after_resampling_is_silent(tmp_path, representation, seconds):
+    tone = 0.3 * np.sin(2 * np.pi * 9000 * np.arange(24000) / 24000)  # nine periods in 24 samples: goes on without a break
+    with sf.SoundFile(tmp_path / "high.wav", "w", 24000, 1, "FLOAT") as file:
+        for _ in range(seconds): file.write(tone * np.hanning(24000))
+    with pytest.raises(AudioError, match="high.wav: is silent"): representation.of_file(tmp_path / "high.wav")
 
 
 # ---- the command line
@@ -445,11 +495,11 @@ def test_fine_tuning():
     valid = Examples(x[40:], y[40:], np.arange(20).astype(str), ("drone", "beat"))
     classifier = untrained(PICTURES, grey_cnn)
     before = [p.clone() for p in classifier.network.parameters()]
-    tuned, (first, second) = fine_tune(classifier, train, valid, epochs=(20, 4))
-    assert tuned.genres == ("drone", "beat") and len(first.rows) == 20 and len(second.rows) == 4
+    tuned, (first, second) = fine_tune(classifier, train, valid, epochs=(20, 16))  # batch normalisation needs about 40 batches
+    assert tuned.genres == ("drone", "beat") and len(first.rows) == 20 and len(second.rows) == 16
     assert all(torch.equal(p, q) for p, q in zip(before, classifier.network.parameters()))
     assert (tuned.predict_proba_examples(valid.x).argmax(1) == valid.y).mean() > 0.8
-    again, _ = fine_tune(classifier, train, valid, epochs=(20, 4))
+    again, _ = fine_tune(classifier, train, valid, epochs=(20, 16))
     assert all(torch.equal(p, q) for p, q in zip(tuned.network.parameters(), again.network.parameters()))
     with pytest.raises(ValueError, match="fully connected"):
         fine_tune(replace(classifier, network=nn.Sequential(*classifier.network, nn.ReLU())), train)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from genre_nbs import spectrograms as s
+from genre_nbs.io import segments
 from genre_nbs.io.pictures import PictureError, read_picture, save_picture
 
 RNG = np.random.default_rng(0)
@@ -68,9 +69,26 @@ def test_a_window_alone_is_the_same_but_for_its_ends_and_level():
     assert shift.std() < 1e-3
 
 
+@pytest.mark.parametrize("hop_length", [1102, 512, 7])
+@pytest.mark.parametrize("frames", [1, 200, 511, 512, 513, 639, 640, 641, 1150])
+def test_a_song_in_blocks_gives_the_same_bits(monkeypatch, frames, hop_length):
+    "Lengths around those of a part (512 frames) and its margin; silence first, so that the loudest comes late; blocks of odd lengths."
+    monkeypatch.setattr(segments, "FRAMES", 4 * segments.ROWS)
+    for extra in (0, 1, hop_length - 2):
+        y = noise((frames - 1) * hop_length + extra + 1)
+        y[:len(y) // 2] *= 1e-6
+        blocks = np.split(y, np.arange(10007, len(y), 10007))
+        parts = s.log_mel_parts(iter(blocks), 22050, hop_length)
+        whole = s.log_mel(y, 22050, hop_length=hop_length)
+        assert len(whole) == frames and (np.concatenate(parts) == whole).all()
+        if len(y) > 23000 and hop_length == 1102: assert (s.mel_windows(blocks, 22050) == s.mel_windows(y, 22050)).all()
+
+
 def test_too_short_for_a_window():
     with pytest.raises(ValueError, match="too short for a window of 1 s"):
         s.mel_windows(noise(20000), 22050)
+    with pytest.raises(ValueError, match="0.90 s are too short for a window of 1 s"):
+        s.mel_windows([noise(20000)], 22050)
 
 
 def test_grey_there_and_back():

@@ -182,7 +182,9 @@ def fetch_songs(
     wrong = table[~table.state.isin(("as known", "other bytes", "missing"))]
     reasons = dict(zip(wrong.track, wrong.reason))
     usable = {track: Path(path) for track, path, state in zip(table.track, table.path, table.state) if state in ("as known", "other bytes")}
-    made = [track for track, path in excerpts.items() if track in usable and copied(usable[track], path)]
+    made = [track for track in excerpts if track in usable]
+    for track in made:
+        copy_song(usable[track], excerpts[track])
     drawn = [track for track in pictures if track in usable]
     for track in progress_bar(drawn, len(drawn), "Drawing") if progress else drawn:
         if reason := draw(usable[track], pictures[track]):
@@ -233,12 +235,11 @@ def is_picture(path) -> bool:
         return False
 
 
-def copied(song, path) -> bool:
+def copy_song(song, path) -> None:
     "Put a copy of a song there, unless it is there."
     if not path.is_file() or not filecmp.cmp(song, path, shallow=False):
         with atomic_path(path) as part:
             shutil.copyfile(song, part)
-    return True
 
 
 def draw(song, path) -> str:

@@ -32,8 +32,9 @@ from genre_nbs.io.files import atomic_path, check_target, sha256 as file_sha256
 from genre_nbs.io.finding import unreadable
 from genre_nbs.io.leftovers import only_run, sweep_parts
 from genre_nbs.io.pictures import save_picture
+from genre_nbs.io.segments import SongBlocks
 from genre_nbs.io.workers import KILLED, run_each
-from genre_nbs.spectrograms import log_mel, to_grey
+from genre_nbs.spectrograms import log_mel_parts, to_grey
 
 VERSION = 1  # raise it when the same song and settings begin to give other numbers: older caches are then left alone
 SR = 22050  # sample rate of all three, in Hz
@@ -78,11 +79,31 @@ def prepare_song(path, kinds, cache):
 
 
 def compute(path, kinds):
-    "The kinds of one song that are wanted, from one reading. One thread: the sums then come out the same to the bit everywhere."
-    with threadpool_limits(1):
-        y, sr = load_audio(path, SR, min_seconds=1.0)
-        grey = {"picture": to_grey(log_mel(y, sr))} if "picture" in kinds else {}
-        return grey | {kind: ARRAYS[kind].of_waveform(y, sr).astype(np.float32, copy=False) for kind in kinds if kind in ARRAYS}
+    "The kinds of one song that are wanted. One thread: the sums then come out the same to the bit everywhere."
+    song = SongBlocks(path, SR, min_seconds=1.0)
+    try:
+        with threadpool_limits(1):
+            return {kind: MAKERS[kind](song) for kind in kinds}
+    except AudioError as error:
+        raise AudioError(path, error.reason) from error
+
+
+def summaries_of(song):
+    "A row for each whole second of a song in blocks of whole seconds; what is left of the last one is none."
+    return np.concatenate([ARRAYS["summary"].of_waveform(y, SR) for y in song if len(y) >= SR]).astype(np.float32, copy=False)
+
+
+def mels_of(song):
+    "Mel windows of a song in blocks."
+    return ARRAYS["mel"].of_waveform(song, SR).astype(np.float32, copy=False)
+
+
+def picture_of(song):
+    "The grey log-mel picture of a song in blocks."
+    return np.concatenate([to_grey(part) for part in log_mel_parts(song, SR)], axis=1)
+
+
+MAKERS = {"summary": summaries_of, "mel": mels_of, "picture": picture_of}
 
 
 def write_one(target, kind, result):

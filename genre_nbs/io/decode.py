@@ -24,7 +24,7 @@ class AudioError(FileProblem):
 LOUDEST = 1e10 # beyond any scale in use, and squares of it fit into float32
 MOST_SAMPLES = 2**28 # of one channel, 1 GiB, read at once: 3 h 22 min at 22,050 Hz
 MOST_SECONDS = 6 * 3600 # read in blocks
-BLOCK_SECONDS = 600. # of a long song that are held at once
+BLOCK_SECONDS = 60. # of a long song that are held at once
 SILENT = 'is silent'
 ENOUGH = 0.95 # with less than this share of what it promises, a file is cut off
 
@@ -217,18 +217,34 @@ def read_blocks(
         if n: yield np.concatenate(kept)
 
 
+def sounding(
+    blocks, # waveforms, (samples,) each; one after the other they are a song
+    sr: int, # its sample rate in Hz
+    path='', # where it came from, for the error
+    min_seconds: float = 0., # shortest duration allowed, in seconds
+): # yields the blocks as they are
+    "What `check_waveform` does, for a song in blocks: whether it is too short or silent is known at its end."
+    n, low, high = 0, np.inf, -np.inf
+    for y in blocks:
+        n, low, high = n + len(y), np.minimum(low, y.min()), np.maximum(high, y.max())
+        if (fault := fault_of(n, sr, low, high)) and fault != SILENT: raise AudioError(path, fault)
+        yield y
+    if fault := fault_of(n, sr, low, high, min_seconds): raise AudioError(path, fault)
+
+
 def example_blocks(
     path, # a song file of any kind and length
     sr: int, # sample rate wanted, in Hz
     seconds: float, # length of one example
     min_seconds: float = 0., # shortest duration allowed, in seconds
 ): # yields waveforms (samples,), float32, mono
-    """A song in blocks of about ten minutes, each a whole number of examples long; a rest of less than one example is left out,
+    """A song in blocks of about a minute, each a whole number of examples long; a rest of less than one example is left out,
     unless it is the whole song. Raises `AudioError` as `read_blocks` and `check_waveform` do."""
-    size = seconds * max(1, round(BLOCK_SECONDS / seconds))
-    for i, y in enumerate(read_blocks(path, sr, size)):
-        if i == 0 and len(y) < round(size * sr): check_waveform(y, sr, path, min_seconds) # all of the song
-        if i == 0 or len(y) >= round(seconds * sr): yield y
+    size = max(1, round(seconds * sr))
+    block = size * max(1, round(BLOCK_SECONDS / seconds))
+    for i, y in enumerate(sounding(read_blocks(path, sr, block / sr), sr, path, min_seconds)):
+        if i == 0 and len(y) < block: check_waveform(y, sr, path, min_seconds) # all of the song
+        if i == 0 or len(y) >= size: yield y
 
 
 def ogg_crc(

@@ -1,10 +1,53 @@
 "A song of any length as overlapping segments, in flat memory: silence takes no part, and the end is heard."
 
+from itertools import chain, islice
+
 import numpy as np
 
-from genre_nbs.io.decode import AudioError, read_blocks
+from genre_nbs.io.decode import AudioError, BLOCK_SECONDS, read_blocks, sounding
 
 SILENT, GAP = 0.001, 0.5 # what stays below this fraction of the loudest sample for so many seconds is silence
+ROWS = 128 # frames that `spectra.in_blocks` takes at a time, twice as many as `features.magnitude_spectrogram`
+FRAMES = 32 * ROWS # of a long song that are analysed at once
+
+
+class SongBlocks:
+    "A song of any length in blocks of a minute, to go through more than once: up to ten minutes are read once and kept, a longer song is read each time."
+    def __init__(
+        self,
+        path, # a song file
+        sr: int, # sample rate in Hz
+        min_seconds: float = 0., # shortest duration allowed, in seconds
+    ):
+        self.path, self.sr, self.min_seconds, self.whole = path, sr, min_seconds, None
+
+    def __iter__(self):
+        "Waveforms (samples,). Raises `AudioError` where `load_audio` does, at the end of the song at the latest."
+        if self.whole: return iter(self.whole)
+        blocks = sounding(read_blocks(self.path, self.sr, BLOCK_SECONDS), self.sr, self.path, self.min_seconds)
+        first = list(islice(blocks, 11))
+        if len(first) < 11: self.whole = first
+        return chain(first, blocks)
+
+
+def frame_blocks(
+    blocks, # waveforms, (samples,) each; one after the other they are a song
+    hop_length: int, # samples from one frame to the next
+    n_fft: int = 2048, # samples in one frame
+): # yields a waveform and the slice of its frames that count
+    """A song in parts, to be analysed one by one in flat memory: the frames that count are those of the whole song, to the bit.
+
+    A part begins and ends some frames outside what counts, since its first and last frames meet zeros where the song goes on.
+    It begins at a whole number of `ROWS`, so that each sum over a block of frames is the sum that the whole song has there.
+    """
+    margin = ROWS * -(-n_fft // (2 * ROWS * hop_length)) # frames, no fewer than half a frame is long
+    y, before = np.zeros(0, np.float32), 0 # what waits, and how many of its frames have counted
+    for block in blocks:
+        y = np.concatenate([y, block])
+        while len(y) >= (end := before + FRAMES + margin) * hop_length:
+            yield y[:end * hop_length], slice(before, before + FRAMES)
+            y, before = y[(before + FRAMES - margin) * hop_length:], margin
+    yield y, slice(before, None)
 
 
 def sounding_parts(

@@ -1,6 +1,6 @@
 """Kill the long commands at random moments, let them go on, and compare what they leave with an undisturbed run.
 
-    python tools/check_kills.py [--kills 20] [corpus demo optimizers fetch-gtzan fetch-course-data]
+    python tools/check_kills.py [--kills 20] [corpus prepare prepare-2 train demo optimizers fetch-gtzan fetch-course-data]
 
 Each command is run once undisturbed. Then it is killed (SIGKILL, with all its processes) at a random moment, started
 again by the same command line, killed again, and so on until it gets to its end; and so on in new folders, until it was
@@ -49,9 +49,12 @@ def command(program, *words):
 
 
 def commands(folder, site):
-    "Name -> command line that takes the folder to write to as its last word."
+    "Name -> command line that takes the folder, or the model, to write as its last word."
     return {
         "corpus": command(PROGRAM, "corpus", "--songs-per-genre", 8, "--seconds", 5),
+        "prepare": command(PROGRAM, "prepare", folder / "songs", "--as", "summary,mel,picture"),
+        "prepare-2": command(PROGRAM, "prepare", folder / "songs", "--as", "summary,mel,picture", "--jobs", 2),
+        "train": command(PROGRAM, "train", folder / "songs", "--recipe", "mel-best", "--split", "random", "--epochs", 6, "--out"),
         "demo": command(SMALL_DEMO + PROGRAM, "demo", "--out"),
         "optimizers": command(PROGRAM, "optimizers", folder / "songs", *QUICK, "--out"),
         "fetch-gtzan": command(PROGRAM, "fetch", "gtzan", "--url", f"{site.url}/genres.tar.gz"),
@@ -136,16 +139,19 @@ def run_and_kill(words, delay, environment):
 def check(name, words, folder, kills, chance, environment):
     "Kill a command so many times. Returns what to say, and whether all was well."
     out, killed, rounds, longest = folder / f"{name}-out", 0, 0, 0
+    words = [*words, str(out / "model.safetensors" if name == "train" else out)]
+    out.mkdir()
     start = time.monotonic()
-    run_and_kill([*words, str(out)], None, environment)
+    run_and_kill(words, None, environment)
     seconds = time.monotonic() - start
     whole = content(out)
     while killed < kills:
         shutil.rmtree(out)
+        out.mkdir()
         this = 0
-        while killed < kills and run_and_kill([*words, str(out)], chance.uniform(0.1, 1.1) * seconds, environment):
+        while killed < kills and run_and_kill(words, chance.uniform(0.1, 1.1) * seconds, environment):
             killed, this = killed + 1, this + 1
-        run_and_kill([*words, str(out)], None, environment)
+        run_and_kill(words, None, environment)
         rounds, longest, here = rounds + 1, max(longest, this), content(out)
         if here != whole:
             differ = sorted(key for key in {*here, *whole} if here.get(key) != whole.get(key))

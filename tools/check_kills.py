@@ -9,9 +9,11 @@ and none may be left behind. Prints a line of results for each command, and ends
 
 Measured on 26 November 2026 (two busy cores, Python 3.11), 20 kills each, nothing differed and nothing was left:
 
-    corpus             4 rounds (11 kills in one), 82 files; 14 s alone
-    demo               1 round  (20 kills in one), 77 files; 53 s alone (shorter songs, one recipe)
-    optimizers         5 rounds (7 kills in one), 8 files; 44 s alone
+    corpus             9 rounds (4 kills in one), 82 files; 5 s alone
+    prepare            5 rounds (7 kills in one), 80 files; 1 s alone; with two processes 1 round
+    train              9 rounds (5 kills in one), the model; 6 s alone
+    demo               2 rounds (15 kills in one), 83 files; 20 s alone (shorter songs, one recipe)
+    optimizers         9 rounds (6 kills in one), 8 files; 9 s alone
     fetch-gtzan        8 rounds (6 kills in one), 12 files; 10 s alone
     fetch-course-data  19 rounds (2 kills in one), 42 files; 17 s alone
 """

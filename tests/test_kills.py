@@ -23,13 +23,7 @@ def inputs(tmp_path_factory):
         yield folder, site
 
 
-LONG = pytest.mark.skipif(not os.environ.get("GENRE_NBS_SLOW"), reason="takes minutes; GENRE_NBS_SLOW=1 runs it")
-
-
-@pytest.mark.parametrize(
-    "name, kills",
-    [("corpus", 3), pytest.param("demo", 2, marks=LONG), pytest.param("optimizers", 3, marks=LONG), ("fetch-gtzan", 3), ("fetch-course-data", 3)],
-)
+@pytest.mark.parametrize("name, kills", [("corpus", 4), ("demo", 2), ("optimizers", 3), ("fetch-gtzan", 3), ("fetch-course-data", 4)])
 def test_a_command_that_is_killed_ends_with_the_same_bytes(inputs, name, kills):
     folder, site = inputs
     words = check_kills.commands(folder, site)[name]

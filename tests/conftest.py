@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,9 @@ from genre_nbs.app.cli import main
 from genre_nbs.fast import conv
 from genre_nbs.io.decode import save_audio
 from genre_nbs.training import fit
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; its children would never hear a Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two processes that fill numba's cache of librosa's functions at once can spoil it, and whoever loads it crashes.

@@ -25,11 +25,11 @@ uv venv -q --python "$python" "$work/venv"
 . "$work/venv/bin/activate"
 uv pip install -q --resolution "$resolution" -e '.[dev]'
 python --version
-uv pip list | grep -E '^(numpy|scipy|torch|torchvision|librosa|numba|soundfile|scikit-learn|pandas|jinja2|typer|rich|pillow|av|jupyterlab|nbdev) '
+uv pip list | grep -E '^(numpy|scipy|torch|torchvision|librosa|numba|matplotlib|soundfile|scikit-learn|pandas|jinja2|typer|rich|pillow|av|jupyterlab|nbdev) '
 if [ "$which" = newest ]; then python -c 'import librosa; assert int(librosa.__version__.split(".")[0]) >= 1, librosa.__version__'; fi
 unset PYTHONPATH
 export GENRE_NBS_CACHE=$work/cache MPLBACKEND=agg
 failed=0
 if [ $# = 0 ]; then nbdev_test --n_workers 1 --do_print ${GENRE_NBS_DATA:+--flags data} || failed=1; fi
-python -m pytest -q -n "${WORKERS:-auto}" "$@" || failed=1
+python -m pytest -o addopts= --dist loadfile -n "${WORKERS:-auto}" "$@" || failed=1
 exit $failed

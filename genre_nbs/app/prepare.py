@@ -139,7 +139,7 @@ def prepare(data, out, kinds=("summary",), jobs=1, scheduler=None, progress=Fals
     """Prepare a collection of songs; returns a dict with n, computed, bad (DataFrame) and the folders written.
 
     `kinds` are some of summary, mel and picture. Work goes to `jobs` processes, or to the Dask cluster at `scheduler`
-    (which must see the same folders), through joblib's own Dask backend. A run that was killed is resumed by the same
+    (which must see the same folders). A run that was killed is resumed by the same
     call. Raises `ValueError` for an unknown kind, `DataError` when no song can be used.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -198,7 +198,8 @@ def run_all(paths, kinds, cache, jobs, scheduler, progress):
     if scheduler is None:
         done = run_each(partial(prepare_song, kinds=kinds, cache=cache), paths, jobs, lost=lambda path: Done(reason=KILLED))
     else:
-        done = run_tasks([joblib.delayed(prepare_song)(path, kinds, cache) for path in paths], scheduler=scheduler)
+        tasks = [joblib.delayed(prepare_song)(path, kinds, cache) for path in paths]
+        done = run_tasks(tasks, scheduler=scheduler, lost=lambda number: Done(reason=KILLED))
     return list(progress_bar(done, len(paths), "Preparing") if progress else done)
 
 

@@ -1,8 +1,16 @@
 "Work for several processes, here or on a Dask cluster, with a progress bar."
 
+import logging
+import pickle
 import signal
+import ssl
 import threading
+import time
 from contextlib import contextmanager
+from functools import partial
+
+PATIENCE = 30.0  # seconds without any worker, after which a cluster is given up
+LARGE = 1_000_000  # bytes of an object that goes to a cluster once instead of with every task
 
 SECURITY = (
     "tls:// needs certificates: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
@@ -15,18 +23,91 @@ def run_tasks(
     jobs: int = 1,  # processes on this machine
     scheduler: str | None = None,  # address of a Dask scheduler; None: work here
     ordered: bool = True,  # whether results come in the order of the tasks, or as they are done
+    lost=None,  # on a cluster: takes the number of a task that kills its workers, and gives what stands in for its result
 ):  # yields the results
-    "Carry out tasks here or on a cluster. Raises `ValueError` when no scheduler answers, or when it is lost."
+    """Carry out tasks here or on a cluster.
+
+    Raises `ValueError` when no scheduler answers, when it or all workers are lost, and for a task that kills its workers where `lost` is None.
+    """
+    if scheduler is not None:
+        yield from on_cluster(tasks, scheduler, ordered, lost)
+        return
     import joblib
 
     kind = "generator" if ordered else "generator_unordered"
-    if scheduler is None:
-        with interrupts_ignored(jobs > 1):  # workers that start now leave Ctrl-C to this process
-            results = joblib.Parallel(n_jobs=jobs, return_as=kind)(tasks)
-        yield from results
-        return
-    with dask_client(scheduler), lost_scheduler(scheduler), joblib.parallel_config(backend="dask"):
-        yield from joblib.Parallel(return_as=kind)(tasks)
+    with interrupts_ignored(jobs > 1):  # workers that start now leave Ctrl-C to this process
+        results = joblib.Parallel(n_jobs=jobs, return_as=kind)(tasks)
+    yield from results
+
+
+def on_cluster(tasks, scheduler, ordered, lost):
+    "The results of tasks that the workers of a Dask cluster carry out."
+    waiting, first = {}, 0
+    with quiet("distributed"), dask_client(scheduler) as client, lost_scheduler(scheduler):
+        for number, result in numbered_results(client, tasks, lost or partial(refuse, scheduler)):
+            if not ordered:
+                yield result
+                continue
+            waiting[number] = result
+            while first in waiting:
+                yield waiting.pop(first)
+                first += 1
+
+
+def numbered_results(client, tasks, lost):
+    "The number of each task with its result, as they are done; tasks whose workers were killed come last, tried once more."
+    from dask.distributed import KilledWorker
+
+    futures = submitted(client, tasks)
+    numbers, killed = {future.key: number for number, future in enumerate(futures)}, []
+    for future in as_they_end(client, futures):
+        try:
+            result = future.result()
+        except KilledWorker:
+            killed.append(numbers[future.key])
+            continue
+        yield numbers[future.key], result
+    for number in killed:  # one at a time: of the tasks on a worker that dies one alone killed it
+        [future] = as_they_end(client, submitted(client, [tasks[number]]))
+        try:
+            result = future.result()
+        except KilledWorker:
+            result = lost(number)
+        yield number, result
+
+
+def submitted(client, tasks):
+    "Tasks as futures. A large object that all of them are given, such as data, goes to the cluster once."
+    arguments = [{id(value): value for value in args} for _, args, _ in tasks]
+    common = [value for key, value in arguments[0].items() if all(key in others for others in arguments)] if len(tasks) > 1 else []
+    large = [value for value in common if len(pickle.dumps(value)) > LARGE]
+    there = dict(zip(map(id, large), client.scatter(large, broadcast=True, hash=False), strict=True)) if large else {}
+    return [client.submit(do, *[there.get(id(value), value) for value in args], **named, pure=False) for do, args, named in tasks]
+
+
+def as_they_end(client, futures):
+    "Futures as they end. Raises `ValueError` when the cluster has had no worker for `PATIENCE` seconds."
+    from dask.distributed import as_completed
+
+    queue, asked, seen = as_completed(futures), 0.0, time.monotonic()
+    while not queue.is_empty():
+        if queue.has_ready():
+            yield from queue.next_batch(block=False)
+            continue
+        time.sleep(0.02)
+        if (now := time.monotonic()) - asked < 1:
+            continue
+        asked = now
+        if client.nthreads():
+            seen = now
+        elif now - seen > PATIENCE:
+            where = client.scheduler.address
+            raise ValueError(f"the cluster at {where} has had no worker for {PATIENCE:g} s; start one with the same packages as here (dask worker {where}), and the same command goes on")
+
+
+def refuse(scheduler, number):
+    "Raises `ValueError` for a task that kills its workers."
+    raise ValueError(f"task {number + 1} kills the workers of the cluster at {scheduler}; too little memory there?")
 
 
 @contextmanager
@@ -59,8 +140,35 @@ def dask_client(
     try:
         return Client(scheduler, timeout="15s", set_as_default=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        why = SECURITY if scheduler.startswith("tls://") else type(error).__name__
-        raise ValueError(f"no Dask scheduler answers at {scheduler} ({why})") from error
+        raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(error)})") from error
+
+
+def why_none(error):
+    "Why no connection came about, from the causes of Dask's error."
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return f"its certificate was not signed by the authority of the file given here; {SECURITY}"
+    if any(isinstance(cause, ssl.SSLError) or "ssl_context" in str(cause) for cause in causes):
+        return SECURITY
+    known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    said = known[-1:] or [str(cause) for cause in causes if str(cause)] or [type(error).__name__]
+    return f"{said[0]}; is it tcp:// or tls://?"
+
+
+@contextmanager
+def quiet(
+    name: str,  # of a logger
+):
+    "Nothing that a logger has to say is printed: errors reach the caller as exceptions."
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def check_scheduler(
@@ -75,7 +183,7 @@ def check_scheduler(
 def lost_scheduler(
     scheduler: str,  # its address, for the error
 ):
-    "Raises `ValueError` in our words when the connection to the cluster is lost."
+    "Raises `ValueError` in our words when the connection to the cluster is lost, or when it lacks a package."
     from concurrent.futures import CancelledError
 
     from distributed.comm import CommClosedError
@@ -84,6 +192,11 @@ def lost_scheduler(
         yield
     except (CommClosedError, CancelledError, TimeoutError, ConnectionError) as error:
         raise ValueError(f"the Dask scheduler at {scheduler} was lost; what is done is kept, and the same command goes on") from error
+    except (ImportError, RuntimeError) as error:
+        missing = error if isinstance(error, ImportError) else error.__cause__
+        if not isinstance(missing, ImportError):
+            raise
+        raise ValueError(f"the cluster at {scheduler} lacks what is installed here ({missing}); scheduler and workers need the same packages") from error
 
 
 def progress_bar(

@@ -47,7 +47,7 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Instead of the recip
 Optimizer = Annotated[str | None, typer.Option(help="Instead of the recipe's, such as SGD or Adam.")]
 LearningRate = Annotated[float | None, typer.Option(help="Learning rate, instead of the recipe's.")]
 Device = Annotated[str, typer.Option(help="Where the networks are trained: cpu, or cuda for a GPU.")]
-SCHEDULER_HELP = "Address of a Dask scheduler, to work on a cluster; tls:// with certificates. Whoever reaches its port can run programs there."
+SCHEDULER_HELP = "Address of a Dask scheduler, to work on a cluster; tls:// with certificates. Whoever reaches its port can run programs there (appendix E)."
 Scheduler = Annotated[str | None, typer.Option(help=SCHEDULER_HELP)]
 
 

@@ -212,6 +212,14 @@ def test_pictures_of_gtzan_are_read_exactly():
         assert pixels.shape == (128, 387) and (s.to_grey(s.from_grey(pixels)) == pixels).all()
 
 
+def test_the_distance_to_the_nearest_colour_is_a_sum_over_red_green_and_blue():
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 50, 3)).astype(np.uint8)
+    place, distance = s.nearest_colour(pixels)
+    by_hand = [[min(sum(abs(int(a) - int(b)) for a, b in zip(colour, pixel)) for colour in s.magma()) for pixel in row] for row in pixels]
+    np.testing.assert_array_equal(distance, by_hand)
+    np.testing.assert_array_equal(np.abs(s.magma()[place].astype(int) - pixels).sum(-1), by_hand)
+
+
 @pytest.mark.parametrize("distance", [3, 4])
 def test_colours_count_as_magma_up_to_a_distance_of_three(distance):
     rng = np.random.default_rng(0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from joblib import delayed
 
+dask = pytest.importorskip("dask", reason="the extra `cluster` is not installed")
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 from genre_nbs.app.prepare import prepare  # noqa: E402
@@ -19,8 +20,15 @@ from genre_nbs.io import cluster as c  # noqa: E402
 CLUSTER = {"threads_per_worker": 1, "dashboard_address": None}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_deaths():
+    "A task is given up with the second worker that dies of it, not with the fourth: starting one takes seconds."
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        yield
+
+
 @pytest.fixture(scope="module")
-def two():
+def two(few_deaths):
     "The address of a scheduler with two workers."
     with distributed.LocalCluster(n_workers=2, **CLUSTER) as cluster:
         yield cluster.scheduler_address

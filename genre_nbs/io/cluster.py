@@ -6,10 +6,11 @@ import signal
 import ssl
 import threading
 import time
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
 
-PATIENCE = 30.0  # seconds without any worker, after which a cluster is given up
+PATIENCE = 60.0  # seconds without any worker, after which a cluster is given up
 LARGE = 1_000_000  # bytes of an object that goes to a cluster once instead of with every task
 
 SECURITY = (
@@ -56,24 +57,32 @@ def on_cluster(tasks, scheduler, ordered, lost):
 
 def numbered_results(client, tasks, lost):
     "The number of each task with its result, as they are done; tasks whose workers were killed come last, tried once more."
-    from dask.distributed import KilledWorker
-
     futures = submitted(client, tasks)
     numbers, killed = {future.key: number for number, future in enumerate(futures)}, []
-    for future in as_they_end(client, futures):
-        try:
-            result = future.result()
-        except KilledWorker:
+    for future, result in as_they_end(client, futures):
+        if killed_workers(future):
             killed.append(numbers[future.key])
-            continue
-        yield numbers[future.key], result
+        else:
+            yield numbers[future.key], result_or_error(future, result)
     for number in killed:  # one at a time: of the tasks on a worker that dies one alone killed it
-        [future] = as_they_end(client, submitted(client, [tasks[number]]))
-        try:
-            result = future.result()
-        except KilledWorker:
-            result = lost(number)
-        yield number, result
+        [(future, result)] = as_they_end(client, submitted(client, [tasks[number]]))
+        yield number, lost(number) if killed_workers(future) else result_or_error(future, result)
+
+
+def killed_workers(future):
+    "Whether a task was given up since several workers died of it."
+    from dask.distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def result_or_error(future, result):
+    "What a task gave; its error is raised, and `CancelledError` where an object that it needs is lost."
+    if future.status == "error":
+        raise future.exception()
+    if future.cancelled():
+        raise CancelledError(future.key)
+    return result
 
 
 def submitted(client, tasks):
@@ -86,10 +95,10 @@ def submitted(client, tasks):
 
 
 def as_they_end(client, futures):
-    "Futures as they end. Raises `ValueError` when the cluster has had no worker for `PATIENCE` seconds."
+    "Futures with their results, as they end. Raises `ValueError` when the cluster has had no worker for `PATIENCE` seconds."
     from dask.distributed import as_completed
 
-    queue, asked, seen = as_completed(futures), 0.0, time.monotonic()
+    queue, asked, seen = as_completed(futures, with_results=True, raise_errors=False), 0.0, time.monotonic()
     while not queue.is_empty():
         if queue.has_ready():
             yield from queue.next_batch(block=False)
@@ -140,19 +149,19 @@ def dask_client(
     try:
         return Client(scheduler, timeout="15s", set_as_default=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(error)})") from error
+        raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(scheduler, error)})") from error
 
 
-def why_none(error):
+def why_none(scheduler, error):
     "Why no connection came about, from the causes of Dask's error."
     causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return f"its certificate was not signed by the authority of the file given here; {SECURITY}"
-    if any(isinstance(cause, ssl.SSLError) or "ssl_context" in str(cause) for cause in causes):
+    known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError)]
+    if scheduler.startswith("tls://") and not known:
         return SECURITY
-    known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     said = known[-1:] or [str(cause) for cause in causes if str(cause)] or [type(error).__name__]
     return f"{said[0]}; is it tcp:// or tls://?"
 
@@ -184,8 +193,6 @@ def lost_scheduler(
     scheduler: str,  # its address, for the error
 ):
     "Raises `ValueError` in our words when the connection to the cluster is lost, or when it lacks a package."
-    from concurrent.futures import CancelledError
-
     from distributed.comm import CommClosedError
 
     try:

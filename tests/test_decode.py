@@ -15,7 +15,7 @@ import soxr
 from PIL import Image
 
 from genre_nbs.fast.spectra import check_signal
-from genre_nbs.io import decode, mp3, pictures
+from genre_nbs.io import containers, decode, mp3, pictures
 from genre_nbs.io.decode import AudioError, check_waveform, read_blocks, read_samples, save_audio
 from genre_nbs.io.ffmpeg import sound_decoders
 from genre_nbs.io.pictures import PictureError, read_picture
@@ -180,7 +180,7 @@ def test_frames_are_counted(tmp_path):
     tagged = b"ID3\3\0\0\0\0\7\x68" + b"\xff\xfb\x90\0" * 250 + data + b"TAG" + b"\xff\xfb\x90\0" * 31 + b"\0"
     assert mp3.count_frames(io.BytesIO(tagged)) == counted  # headers within tags are no frames
     assert mp3.count_frames(io.BytesIO(data[: len(data) // 2])).missing > SR
-    assert mp3.count_frames(io.BytesIO(b"")) == (0, 0, 0)
+    assert mp3.count_frames(io.BytesIO(b""))[:3] == (0, 0, 0)
 
 
 def test_frame_lengths_of_the_standard():
@@ -233,7 +233,137 @@ def test_a_huge_cover_is_not_unpacked(tmp_path, kind):
     assert {"aac", "alac", "libopus", "mp3float", "wmav2"} <= {*names} and not {"png", "mjpeg", "h264"} & {*names}
 
 
+def frames_of(data):
+    "The frames of an mp3 file without tags."
+    frames = []
+    while data:
+        n = mp3.frame_header(data[1], data[2])[0]
+        frames.append(data[:n])
+        data = data[n:]
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["Xing", "VBRI"])
+@pytest.mark.parametrize("share", [0.1, 2, 1e6])
+def test_a_total_of_frames_that_lies(tmp_path, kind, share):
+    "The total of bytes beside it is right, so nothing is missing."
+    x = np.r_[tone(300, 4, 44100, 0.02), np.random.default_rng(0).uniform(-0.9, 0.9, 88200).astype(np.float32)]
+    first, *rest = frames_of(mp3_bytes(x, sr=44100, bit_rate="VARIABLE"))
+    n, size = int(len(rest) * share), sum(map(len, rest))
+    if kind == "Xing":
+        place = first.index(b"Xing") + 4
+        first = first[:place] + struct.pack(">III", 3, n, size) + first[place + 12 :]
+    else:
+        first = (b"\xff\xfb\x90\xc4" + bytes(32) + b"VBRI" + struct.pack(">HHHII", 1, 0, 0, size, n)).ljust(417, b"\0")
+    (tmp_path / "a.mp3").write_bytes(first + b"".join(rest))
+    y, sr = read_samples(tmp_path / "a.mp3")
+    assert abs(len(y) / sr - 6) < 0.1 and abs(pitch(y[: 2 * sr], sr) - 300) < 2
+    (tmp_path / "a.mp3").write_bytes(first + b"".join(rest[: len(rest) // 2]))
+    if share > 1:
+        refused(tmp_path / "a.mp3", "cut off")
+
+
+JUNK = {"noise": np.random.default_rng(0).bytes(60_000), "ones": b"\xff" * 60_000, "zeros": bytes(60_000), "lyrics": b"LYRICSBEGIN" + b"la " * 500 + b"001511LYRICS200"}
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("where", ["front", "middle", "end"])
+def test_an_mp3_with_other_bytes_between_its_frames(tmp_path, junk, where):
+    "libsndfile says 'unspecified internal error'."
+    frames = [*frames_of(without_total(mp3_bytes(tone(440, 2)))), *frames_of(without_total(mp3_bytes(tone(660, 2))))]
+    place = {"front": 0, "middle": len(frames) // 2, "end": len(frames)}[where]
+    (tmp_path / "a.mp3").write_bytes(b"".join([*frames[:place], JUNK[junk], *frames[place:]]))
+    y, sr = read_samples(tmp_path / "a.mp3")
+    assert abs(len(y) / sr - 4) < 0.3 and abs(pitch(y[sr // 2 : 3 * sr // 2]) - 440) < 2 and abs(pitch(y[-3 * sr // 2 : -sr // 2]) - 660) < 2
+
+
+def test_a_tag_that_claims_more_than_the_file(tmp_path):
+    (tmp_path / "a.mp3").write_bytes(b"ID3\4\0\0\x7f\x7f\x7f\x7f" + mp3_bytes(tone()))
+    y, sr = read_samples(tmp_path / "a.mp3")
+    assert abs(len(y) / sr - 3) < 0.1 and abs(pitch(y) - 440) < 1
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".m4a", ".aiff", ".flac", ".ogg"])
+def test_a_tag_in_front_of_any_kind(tmp_path, suffix):
+    path = by_ffmpeg(tmp_path / "a.m4a", tone(), SR, "aac") if suffix == ".m4a" else tmp_path / f"a{suffix}"
+    if suffix != ".m4a":
+        sf.write(path, tone(), SR)
+    path.write_bytes(b"ID3\4\0\0\0\0\1\0" + bytes(128) + path.read_bytes())
+    y, sr = read_samples(path)
+    assert abs(len(y) / sr - 3) < 0.1 and abs(pitch(y) - 440) < 1
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(path, "cut off")
+
+
 # ---- wav and its relatives
+
+
+def wav(data, fmt=None, promised=None, whole=None, riff=b"RIFF", tail=b""):
+    "A wav file by hand: `data` behind a head that promises what it likes."
+    fmt = fmt or struct.pack("<HHIIHH", 1, 1, SR, 2 * SR, 2, 16)
+    body = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data) if promised is None else promised) + data + tail
+    return riff + struct.pack("<I", len(body) if whole is None else whole) + body
+
+
+SAMPLES = (np.round(tone() * 2**15)).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize("promised, whole", [(0, None), (36, 72), (1000, None), (len(SAMPLES) // 2, None), (len(SAMPLES) // 3, len(SAMPLES) // 3 + 36), (1, 37)])
+def test_a_wav_that_promises_too_little(tmp_path, promised, whole):
+    (tmp_path / "a.wav").write_bytes(wav(SAMPLES, promised=promised, whole=whole))
+    y, sr = read_samples(tmp_path / "a.wav")
+    np.testing.assert_allclose(y, tone(), atol=1e-4)
+
+
+@pytest.mark.parametrize("tail", [b"TAG" + b"t" * 125, np.random.default_rng(0).bytes(3000), b"LIST\x0e\0\0\0INFOISFT\2\0\0\0ab", wav(SAMPLES)])
+def test_what_hangs_on_a_wav_is_no_sound(tmp_path, tail):
+    (tmp_path / "a.wav").write_bytes(wav(SAMPLES) + tail)
+    assert len(read_samples(tmp_path / "a.wav")[0]) == 3 * SR
+
+
+@pytest.mark.parametrize("bit_rate", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("promised", [None, 0, 2**32 - 1])
+def test_mp3_in_a_wav(tmp_path, bit_rate, promised):
+    "Coding 0x55: of a variable bit rate libsndfile read the beginning, and said nothing."
+    x = np.r_[np.random.default_rng(0).uniform(-0.9, 0.9, 88200).astype(np.float32), tone(300, 6, 44100, 0.02)]
+    data = without_total(mp3_bytes(x, sr=44100, bit_rate=bit_rate))
+    fmt = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 44100, 16000, 1, 0, 12, 1, 2, 417, 1, 1393)
+    (tmp_path / "a.wav").write_bytes(wav(data, fmt, promised))
+    y, sr = read_samples(tmp_path / "a.wav")
+    assert sr == 44100 and abs(len(y) / sr - 8) < 0.1 and abs(pitch(y[-2 * sr :], sr) - 300) < 2
+    if promised is None:
+        (tmp_path / "a.wav").write_bytes(wav(data, fmt)[: len(data) // 2])
+        refused(tmp_path / "a.wav", "cut off")
+
+
+@pytest.mark.parametrize("riff", [b"RF64", b"BW64"])
+@pytest.mark.parametrize("never", [False, True])
+def test_wav_files_with_long_lengths(tmp_path, riff, never):
+    sf.write(tmp_path / "a.wav", tone(), SR, format="RF64", subtype="PCM_16")
+    data = bytearray(tmp_path.joinpath("a.wav").read_bytes())
+    data[:4] = riff
+    if never:  # filled in: a recorder that was killed
+        data[20:44] = bytes(24)
+    (tmp_path / "a.wav").write_bytes(data)
+    np.testing.assert_allclose(read_samples(tmp_path / "a.wav")[0], tone(), atol=1e-4)
+    (tmp_path / "a.wav").write_bytes(data[: len(data) // 2])
+    if not never:
+        refused(tmp_path / "a.wav", "cut off")
+
+
+@pytest.mark.parametrize("kind", ["CAF", "W64"])
+def test_other_kinds_with_long_lengths_cut_off(tmp_path, kind):
+    sf.write(tmp_path / "a", tone(), SR, format=kind, subtype="PCM_16")
+    np.testing.assert_allclose(read_samples(tmp_path / "a")[0], tone(), atol=1e-4)
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(data[: len(data) // 2])
+    refused(tmp_path / "a", "cut off")
+
+
+@pytest.mark.parametrize("promised", [0, 2**31 - 1, 2**32 - 1])
+def test_an_au_file_of_unknown_length(tmp_path, promised):
+    path = patched(save_audio(tmp_path / "a.au", tone(), SR), 8, struct.pack(">I", promised))
+    np.testing.assert_allclose(read_samples(path)[0], tone(), atol=1e-4)
 
 
 WAV = [
@@ -371,6 +501,8 @@ def test_channels_are_mixed_unless_they_cancel():
     assert channel_to_take(np.stack([-0.99 * left, left], 1)) == 1
     assert channel_to_take(np.stack([left, -left, 0 * left, 0 * left], 1)) == 0
     assert channel_to_take(np.full((100, 2), 0.5)) is None
+    assert channel_to_take(np.stack([0.3 + left / 2, 0.3 - left / 2], 1)) in (0, 1)  # a constant is no sound
+    assert channel_to_take(np.stack([0.3 + left / 9, left / 9 - 0.3], 1)) == -1
 
 
 def test_silence_in_front_decides_nothing(tmp_path):
@@ -460,6 +592,44 @@ def test_a_flac_with_tags_at_its_end_is_read_whole(tmp_path, tags, front):
     (tmp_path / "cut.flac").write_bytes(plain.read_bytes()[:-5000] + tags)
     with pytest.raises(AudioError):
         read_samples(tmp_path / "cut.flac")
+
+
+@pytest.mark.parametrize("tail", [bytes(5000), np.random.default_rng(0).bytes(5000), b"\xff" * 5000, b"LYRICSBEGIN" + b"la " * 500 + b"001511LYRICS200" + b"TAG" + bytes(125)])
+def test_other_bytes_behind_a_flac(tmp_path, tail):
+    y = np.random.default_rng(0).uniform(-0.5, 0.5, 30_000).astype(np.float32)
+    path = save_audio(tmp_path / "a.flac", y, SR)
+    whole, _ = read_samples(path)
+    path.write_bytes(path.read_bytes() + tail)
+    np.testing.assert_array_equal(read_samples(path)[0], whole)
+
+
+@pytest.mark.parametrize("damage", ["byte", "hole"])
+def test_a_damaged_frame_of_a_flac_is_passed_over(tmp_path, damage):
+    y = np.random.default_rng(0).uniform(-0.5, 0.5, 10 * SR).astype(np.float32)
+    path = save_audio(tmp_path / "a.flac", y, SR)
+    whole, _ = read_samples(path)
+    place = path.stat().st_size // 2
+    patched(path, place, b"\xff\0\xff" if damage == "byte" else bytes(3000))
+    read, _ = read_samples(path)
+    assert 0.95 * len(whole) < len(read) <= len(whole)
+    np.testing.assert_array_equal(read[: 4 * SR], whole[: 4 * SR])
+    np.testing.assert_array_equal(read[-4 * SR :], whole[-4 * SR :])
+    part, _ = read_samples(path, offset=3.0, duration=1.0)
+    np.testing.assert_array_equal(part, whole[3 * SR : 4 * SR])
+
+
+@pytest.mark.parametrize("promised", [1, 5000, 29_000])
+def test_a_flac_that_promises_too_little(tmp_path, promised):
+    y = np.random.default_rng(0).uniform(-0.5, 0.5, 30_000).astype(np.float32)
+    path = save_audio(tmp_path / "a.flac", y, SR)
+    whole, _ = read_samples(path)
+    with open(path, "rb") as file:
+        assert containers.flac_reaches(file) == 28_672  # seven blocks of 4096
+    patched(path, 22, struct.pack(">I", promised))
+    if promised > 28_672:  # within the last frame: nothing tells
+        assert len(read_samples(path)[0]) >= promised
+    else:
+        np.testing.assert_array_equal(read_samples(path)[0], whole)
 
 
 def test_a_fault_of_the_caller_is_not_one_of_the_song(tmp_path):

@@ -76,19 +76,19 @@ def mp3_inside(
 
 def chunks_follow(
     file, # an open wav file
-    place: int, # where a chunk ends
+    position: int, # where a chunk ends
     size: int, # length of the file in bytes
 ) -> bool: # True where others follow up to the end of the file
     "Whether what lies there is a row of chunks (or another wav file), each with a name in letters and a length that fits."
-    place += place % 2
-    while place + 8 <= size:
-        file.seek(place)
+    position += position % 2
+    while position + 8 <= size:
+        file.seek(position)
         head = file.read(8)
         if head[:4] in (b'RIFF', *LONG_RIFF): return True
         if not re.fullmatch(rb'[ -~]{4}', head[:4]): return False
         length = int.from_bytes(head[4:], 'little')
-        place += 8 + length + length % 2
-    return place <= size + SLACK
+        position += 8 + length + length % 2
+    return position <= size + SLACK
 
 
 def missing_bytes(

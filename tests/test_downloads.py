@@ -385,6 +385,17 @@ def test_links_in_zip(tmp_path):
     assert leftovers(tmp_path) == ["a.zip"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_in_latin_1(tmp_path, format):
+    "As old systems wrote them: no UTF-8, and no fault."
+    song = tarfile.TarInfo(os.fsdecode("jazz/Björk.wav".encode("latin-1")))
+    with tarfile.open(tmp_path / "a.tar", "w", format=format) as archive:
+        archive.addfile(song, io.BytesIO())
+    folder = extract(tmp_path / "a.tar", tmp_path / "out")
+    assert os.listdir(os.fsencode(folder / "jazz")) == ["Björk.wav".encode("latin-1")]
+
+
 def test_the_same_name_twice(tmp_path):
     with pytest.raises(ArchiveError, match="blues.00000.wav' twice"):
         extract(tar(tmp_path / "a.tar", [*GOOD, GOOD[0]], "w"), tmp_path / "out")

@@ -263,7 +263,7 @@ def safe_name(name) -> PurePosixPath:
         raise ArchiveError(f"holds {name!r}, which is not a path inside it")
     if ".." in path.parts:
         raise ArchiveError(f"holds {name!r}, which leads out of its folder")
-    if any(ord(letter) < 32 for letter in name) or any(len(part.encode()) > 255 for part in path.parts):
+    if any(ord(letter) < 32 for letter in name) or any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise ArchiveError(f"holds a name that no file should have: {name[:60]!r}")
     return path
 

@@ -1,5 +1,6 @@
 "Downloads and archives, against a real HTTP server on this machine and archives made to do harm."
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -34,12 +35,22 @@ class Handler(BaseHTTPRequestHandler):
         if server.statuses:
             self.send_error(server.statuses.pop(0))
             return
-        if server.leads_to:
+        if server.raw:
+            self.wfile.write(server.raw)
+            self.close_connection = True
+            return
+        if server.leads_to and not self.path.startswith("/other"):
             self.send_response(302)
             self.send_header("Location", server.leads_to)
-            self.send_header("Content-Length", "0")
+            self.send_header("Set-Cookie", "ticket=1")
+            self.send_header("Content-Length", str(server.goodbye))
             self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(bytes(server.goodbye))
+                server.taken = True
             return
+        if server.leads_to and self.headers.get("Cookie") != "ticket=1":
+            return self.send_error(403)
         start, tag = 0, server.tag
         if server.ranges and self.headers.get("Range") and (not tag or self.headers.get("If-Range") == tag):
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
@@ -86,6 +97,7 @@ def server(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.tag, server.ranges, server.says_length, server.stall = BODY, '"one"', True, True, 0
     server.asked, server.cuts, server.statuses, server.leads_to, server.drips = [], [], [], "", False
+    server.goodbye, server.taken, server.raw = 0, False, b""
     server.url = f"http://127.0.0.1:{server.server_port}/songs.bin"
     server.handle_error = lambda *args: None  # of clients that hang up
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -242,6 +254,43 @@ def test_a_bad_redirect_is_called_that(server, tmp_path, goal, checksum):
     with pytest.raises(DownloadError, match="leads to an address that cannot be followed"):
         fetch(server.url, tmp_path / "in" / "songs.bin", checksum, wait=0)
     assert leftovers(tmp_path / "in") == []
+
+
+def test_what_a_redirect_says_beside_its_address_is_not_read(server, tmp_path):
+    "requests reads all of it into memory. Its cookies count."
+    server.leads_to, server.goodbye = "/other/songs.bin", 200_000_000
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+    assert not server.taken
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("length", [b"abc", b"300000, 300000", b"-7", b"\xb2"])
+def test_a_length_that_is_no_number(server, tmp_path, length):
+    server.raw = HEAD + b"Content-Length: " + length + b"\r\nConnection: close\r\n\r\n" + BODY
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 9-99/100\r\nContent-Length: 3\r\n\r\nabc", "another part than was asked for"),
+        (b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n", "does not fit"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "answered 500"),
+        (HEAD + b"Content-Length: 9\r\n\r\nabc", "failed 2 times"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", "failed 2 times"),
+        (b"SSH-2.0-OpenSSH\r\n", "failed 2 times"),
+        (b"", "failed 2 times"),
+        (HEAD + b"Content-Length: 42\r\n\r\n<?xml version='1.0'?><!DOCTYPE html><html>\n", "web page"),
+        (HEAD + b"Content-Length: 24\r\n\r\n<script>login()</script>\n", "web page"),
+    ],
+)
+def test_answers_that_are_none(server, tmp_path, raw, reason):
+    server.raw = raw or b"\0"
+    with pytest.raises(DownloadError, match=reason) as caught:
+        fetch(server.url, tmp_path / "songs.txt", tries=2, wait=0)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("says_length", [True, False])

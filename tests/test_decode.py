@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import struct
+import subprocess
 import sys
 import wave
 
@@ -113,6 +114,44 @@ def test_lossless_kinds_are_exact(tmp_path):
     for name, codec, container in (("a.m4a", "alac", None), ("a.mkv", "pcm_s16le", "matroska"), ("b.mkv", "pcm_f32le", "matroska")):
         y, _ = read_samples(by_ffmpeg(tmp_path / name, x, SR, codec, container))
         assert np.abs(y[: len(x)] - x).max() < 4e-5, name  # a step of 16 bits is 3e-5
+
+
+@pytest.mark.parametrize(("name", "codec", "channels"), [("a.m4a", "aac", 8), ("a.mka", "libopus", 8), ("a.wv", "wavpack", 16)])
+def test_songs_of_many_channels(tmp_path, name, codec, channels):
+    "PyAV finds nine planes in a frame of eight channels, and reads where nothing is."
+    layout = {8: "7.1", 16: "hexadecagonal"}[channels]
+    frame = av.AudioFrame.from_ndarray(np.repeat(tone(sr=48000), channels)[None], format="flt", layout=layout)
+    frame.sample_rate = 48000
+    with av.open(str(tmp_path / name), "w") as out:
+        stream = out.add_stream(codec, rate=48000)
+        stream.codec_context.layout = layout
+        stream.codec_context.open()
+        resampler = av.AudioResampler(stream.codec_context.format, layout, 48000, stream.codec_context.frame_size or None)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            out.mux(stream.encode(piece))
+        out.mux([packet for packet in stream.encode(None) if packet.size])
+    code = "import sys; from genre_nbs.io.decode import read_samples; y, sr = read_samples(sys.argv[1]); print(len(y), abs(y).max())"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, timeout=60)  # it may crash
+    assert done.returncode == 0, done
+    n, loudest = map(float, done.stdout.split())
+    assert abs(n / 48000 - 3) < 0.1 and 0.4 < loudest < 0.6
+
+
+def test_numbers_that_are_infinite_in_32_bits_are_refused_without_a_warning(tmp_path, recwarn):
+    path = by_ffmpeg(tmp_path / "a.mkv", tone(), SR, "pcm_f64le", "matroska")
+    data = path.read_bytes()
+    patched(path, len(data) // 2 // 8 * 8, np.full(2000, 1e300).tobytes())
+    refused(path, "not finite")
+    assert not recwarn.list
+
+
+def test_a_damaged_dump_of_a_sampler_prints_nothing(tmp_path, capfd):
+    sf.write(tmp_path / "a.sds", tone(sr=8000), 8000, format="SDS", subtype="PCM_16")
+    data = bytearray((tmp_path / "a.sds").read_bytes())
+    data[1000:5000] = bytes(4000)
+    (tmp_path / "a.wav").write_bytes(data)
+    refused(tmp_path / "a.wav", "dump of a sampler")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_gsm_as_in_voice_mail(tmp_path):
@@ -673,8 +712,6 @@ def test_rates_that_are_none(tmp_path, rate):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 def test_memory_is_flat(tmp_path):
-    import subprocess
-
     with sf.SoundFile(tmp_path / "long.wav", "w", 44100, 2) as out:
         for _ in range(40):
             out.write(np.tile(tone(seconds=15, sr=44100)[:, None], 2))  # ten minutes, 211 MB as float32

@@ -163,6 +163,7 @@ def survey(
 ) -> Survey: # what it says
     "Look at chunks, pages and frames; nothing is decoded."
     window = Window(file)
+    if window.at(0, 2) == b'\xf0\x7e': raise Refused('is a dump of a sampler (MIDI), not a song') # libsndfile would print each error in it
     kind = containers.kind_of(window.at(0, 16)) or ('mp3' if tagged else '')
     missing = containers.missing_bytes(file, window.size)
     cut = f'{missing} bytes are missing at its end' if missing else ''
@@ -172,7 +173,7 @@ def survey(
         if torn: cut = 'its last page is missing'
     if kind in ('mp3', ''):
         mp3 = count_frames(file)
-        if mp3.missing: cut = f'{mp3.missing / mp3.sr:.1f} s are missing at its end'
+        if mp3.missing and mp3.sr: cut = f'{mp3.missing / mp3.sr:.1f} s are missing at its end'
         if mp3.samples > mp3.sr / 2: kind = 'mp3'
     if kind == 'mov' and (fault := containers.mp4_fault(file)): raise Refused(fault)
     return Survey(kind, cut, kind == 'wav' and containers.is_open_ended(file, window.size), links, mp3)

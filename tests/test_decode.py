@@ -140,7 +140,7 @@ def test_songs_of_many_channels(tmp_path, name, codec, channels):
 def test_numbers_that_are_infinite_in_32_bits_are_refused_without_a_warning(tmp_path, recwarn):
     path = by_ffmpeg(tmp_path / "a.mkv", tone(), SR, "pcm_f64le", "matroska")
     data = path.read_bytes()
-    patched(path, len(data) // 2 // 8 * 8, np.full(2000, 1e300).tobytes())
+    patched(path, len(data) // 2, b"\x7e" * 800)  # 1e301 each, wherever one begins
     refused(path, "not finite")
     assert not recwarn.list
 

@@ -92,7 +92,8 @@ KINDS = [
     ("a.m4a", "aac", None, 44100), ("a.mp4", "alac", "mp4", 44100), ("a.aac", "aac", "adts", 44100), ("a.wma", "wmav2", "asf", 44100),
     ("a.webm", "libopus", None, 48000), ("a.opus", "libopus", "ogg", 48000), ("a.oga", "flac", "ogg", 44100), ("a.aiff", "pcm_s16be", None, SR),
     ("a.mka", "pcm_s24le", "matroska", SR), ("a.mkv", "pcm_u8", "matroska", SR), ("a.mov", "pcm_s32le", "mov", SR), ("a.caf", "alac", "caf", SR),
-    ("a.mp2", "mp2", "mp2", 44100), ("b.mka", "pcm_f64le", "matroska", SR),
+    ("a.mp2", "mp2", "mp2", 44100), ("b.mka", "pcm_f64le", "matroska", SR), ("a.wv", "wavpack", "wv", 44100), ("a.3gp", "aac", "3gp", 44100),
+    ("a.flv", "aac", "flv", 44100),
 ]  # fmt: skip
 
 
@@ -105,6 +106,7 @@ def test_kinds_by_content(tmp_path, name, codec, container, sr, ending):
     y, own = read_samples(path)
     assert own == sr and abs(len(y) / sr - 3) < 0.1 and abs(pitch(y, sr) - 440) < 1
     assert 0.45 < np.abs(y[sr : 2 * sr]).max() < 0.55
+    assert (tmp_path / name).suffix in decode.AUDIO_SUFFIXES  # so that a folder is searched for what is read
     part, _ = read_samples(path, offset=1.0, duration=0.5, sr=SR)
     assert abs(len(part) - SR / 2) <= 1 and abs(pitch(part) - 440) < 2
 

@@ -39,6 +39,8 @@ class GenreClassifier:
 
     def predict_proba_examples(self, x) -> np.ndarray:
         "Probabilities for each example of `x`, (n, len(genres))."
+        if not isinstance(self.network[0], Standardize):
+            x = np.asarray(x, np.float32) # pictures are bytes, which only `Standardize` takes
         proba = predict_proba(self.network, x)
         if not np.isfinite(proba).all():
             raise ValueError('the model gives no finite probabilities: it is damaged, '

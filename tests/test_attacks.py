@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -19,6 +20,7 @@ from genre_nbs.app.course import copy_course
 from genre_nbs.app.prepare import prepare
 from genre_nbs.audio import load_audio
 from genre_nbs.classifier import GenreClassifier
+from genre_nbs.datasets import Representation
 from genre_nbs.io import files
 from genre_nbs.io import model_files as room
 from genre_nbs.io.decode import AudioError, save_audio
@@ -238,6 +240,37 @@ def forge(model, path, change):
 def test_forged_models(change, reason, model, tmp_path):
     with pytest.raises(ModelError, match=reason):
         GenreClassifier.load(forge(model, tmp_path / "forged", change))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_are_read(dtype, model, tmp_path):
+    def change(header, tensors):
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    loaded = GenreClassifier.load(forge(model, tmp_path / "other", change))
+    assert {tensor.dtype for tensor in loaded.network.parameters()} == {torch.float32}
+    x = np.random.default_rng(0).standard_normal((5, *loaded.representation.shape)).astype(np.float32)
+    np.testing.assert_allclose(loaded.predict_proba_examples(x), GenreClassifier.load(model).predict_proba_examples(x), atol=0.05)
+
+
+@pytest.mark.parametrize("argument", [{"device": "cpu"}, {"device": "meta"}, {"dtype": "float64"}])
+def test_layers_are_built_without_memory(argument, model, tmp_path):
+    "`device` would have the layer made where it takes memory, before its size is judged."
+
+    def change(header, tensors):
+        next(arguments for name, arguments in header["network"] if name == "Linear").update(argument)
+
+    with pytest.raises(ModelError, match="a Linear with arguments that it does not take"):
+        GenreClassifier.load(forge(model, tmp_path / "forged", change))
+
+
+def test_a_picture_model_without_standardize(tmp_path):
+    "Pictures are bytes, which a convolution does not take: 'RuntimeError ... a fault of genre-nbs'."
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    GenreClassifier(network, Representation("picture", size=(20, 20)), ("jazz", "rock")).save(tmp_path / "m")
+    song = save_audio(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 66150), 22050)
+    assert GenreClassifier.load(tmp_path / "m").predict_proba(song).sum() == pytest.approx(1)
 
 
 def test_models_of_one_training_are_the_same_bytes(model, tmp_path):

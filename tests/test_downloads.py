@@ -1,5 +1,6 @@
 "Downloads and archives, against a real HTTP server on this machine and archives made to do harm."
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -34,12 +35,22 @@ class Handler(BaseHTTPRequestHandler):
         if server.statuses:
             self.send_error(server.statuses.pop(0))
             return
-        if server.leads_to:
+        if server.raw:
+            self.wfile.write(server.raw)
+            self.close_connection = True
+            return
+        if server.leads_to and not self.path.startswith("/other"):
             self.send_response(302)
             self.send_header("Location", server.leads_to)
-            self.send_header("Content-Length", "0")
+            self.send_header("Set-Cookie", "ticket=1")
+            self.send_header("Content-Length", str(server.goodbye))
             self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(bytes(server.goodbye))
+                server.taken = True
             return
+        if server.leads_to and self.headers.get("Cookie") != "ticket=1":
+            return self.send_error(403)
         start, tag = 0, server.tag
         if server.ranges and self.headers.get("Range") and (not tag or self.headers.get("If-Range") == tag):
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
@@ -86,6 +97,7 @@ def server(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.tag, server.ranges, server.says_length, server.stall = BODY, '"one"', True, True, 0
     server.asked, server.cuts, server.statuses, server.leads_to, server.drips = [], [], [], "", False
+    server.goodbye, server.taken, server.raw = 0, False, b""
     server.url = f"http://127.0.0.1:{server.server_port}/songs.bin"
     server.handle_error = lambda *args: None  # of clients that hang up
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -244,6 +256,43 @@ def test_a_bad_redirect_is_called_that(server, tmp_path, goal, checksum):
     assert leftovers(tmp_path / "in") == []
 
 
+def test_what_a_redirect_says_beside_its_address_is_not_read(server, tmp_path):
+    "requests reads all of it into memory. Its cookies count."
+    server.leads_to, server.goodbye = "/other/songs.bin", 200_000_000
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+    assert not server.taken
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("length", [b"abc", b"300000, 300000", b"-7", b"\xb2"])
+def test_a_length_that_is_no_number(server, tmp_path, length):
+    server.raw = HEAD + b"Content-Length: " + length + b"\r\nConnection: close\r\n\r\n" + BODY
+    assert fetch(server.url, tmp_path / "songs.bin", SUM, wait=0).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 9-99/100\r\nContent-Length: 3\r\n\r\nabc", "another part than was asked for"),
+        (b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n", "does not fit"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", "answered 500"),
+        (HEAD + b"Content-Length: 9\r\n\r\nabc", "failed 2 times"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc", "failed 2 times"),
+        (b"SSH-2.0-OpenSSH\r\n", "failed 2 times"),
+        (b"", "failed 2 times"),
+        (HEAD + b"Content-Length: 42\r\n\r\n<?xml version='1.0'?><!DOCTYPE html><html>\n", "web page"),
+        (HEAD + b"Content-Length: 24\r\n\r\n<script>login()</script>\n", "web page"),
+    ],
+)
+def test_answers_that_are_none(server, tmp_path, raw, reason):
+    server.raw = raw or b"\0"
+    with pytest.raises(DownloadError, match=reason) as caught:
+        fetch(server.url, tmp_path / "songs.txt", tries=2, wait=0)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("says_length", [True, False])
 def test_a_download_without_end_is_bounded(server, tmp_path, says_length):
     server.says_length = says_length
@@ -383,6 +432,17 @@ def test_links_in_zip(tmp_path):
     with pytest.raises(ArchiveError, match="holds the link 'link'"):
         extract(zipped(tmp_path / "a.zip", [(link, "/etc")]), tmp_path / "out")
     assert leftovers(tmp_path) == ["a.zip"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_in_latin_1(tmp_path, format):
+    "As old systems wrote them: no UTF-8, and no fault."
+    song = tarfile.TarInfo(os.fsdecode("jazz/Björk.wav".encode("latin-1")))
+    with tarfile.open(tmp_path / "a.tar", "w", format=format) as archive:
+        archive.addfile(song, io.BytesIO())
+    folder = extract(tmp_path / "a.tar", tmp_path / "out")
+    assert os.listdir(os.fsencode(folder / "jazz")) == ["Björk.wav".encode("latin-1")]
 
 
 def test_the_same_name_twice(tmp_path):

@@ -14,7 +14,8 @@ from genre_nbs.io.readers import cropped, mono, open_song, Refused, resampled, S
 
 WRITTEN_SUFFIXES = ('.wav', '.au', '.flac', '.ogg', '.mp3') # what `save_audio` writes
 AUDIO_SUFFIXES = WRITTEN_SUFFIXES + ( # what a folder of songs is searched for
-    '.m4a', '.mp4', '.aac', '.opus', '.oga', '.webm', '.weba', '.wma', '.aiff', '.aif', '.aifc', '.alac', '.m4b', '.mka', '.mp2', '.snd', '.w64', '.caf')
+    '.m4a', '.mp4', '.aac', '.opus', '.oga', '.webm', '.weba', '.wma', '.aiff', '.aif', '.aifc', '.alac', '.m4b', '.m4r', '.mka', '.mp2', '.snd', '.w64',
+    '.rf64', '.caf', '.wv', '.amr', '.3gp', '.3g2', '.mov', '.mkv', '.flv', '.voc')
 
 
 class AudioError(FileProblem):

@@ -105,9 +105,8 @@ class Resuming:
                 raise DownloadError(f"{url}: leads to an address that cannot be followed ({str(error)[:200]!r})") from error
             except TRANSIENT as error:
                 if attempt == self.tries:
-                    raise DownloadError(
-                        f"{url}: the connection failed {attempt} times; what came is kept, so trying again goes on"
-                    ) from error
+                    why = f"{attempt} times" + (f" ({error})" if len(str(error)) < 60 else "")  # longer are the chains of urllib3
+                    raise DownloadError(f"{url}: the connection failed {why}; what came is kept, so trying again goes on") from error
                 time.sleep(self.wait if self.have() > before else self.wait * 2**attempt)
             except requests.RequestException as error:
                 raise DownloadError(f"{url}: cannot be fetched ({type(error).__name__})") from error
@@ -134,11 +133,11 @@ class Resuming:
         tag, have = self.known_tag(url), self.have()
         # Without a tag nobody could tell whether the old part belongs to the file that is there now.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-", "If-Range": tag} if have and tag else {})
-        with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
+        with self.followed(url, headers) as response:
             if response.status_code == 416:  # nothing is left to send, or the part is longer than the file
                 if response.headers.get("Content-Range") == f"bytes */{have}":
                     return
-                self.part.unlink()
+                self.forget()
                 raise requests.ConnectionError("the part does not fit the file")
             if response.status_code >= 500 or response.status_code == 429:
                 raise requests.ConnectionError(f"the server answered {response.status_code}")
@@ -148,13 +147,25 @@ class Resuming:
                 raise DownloadError(f"{url}: leads to {response.url}, which is not encrypted")
             self.receive(url, response, have if response.status_code == 206 else 0)
 
+    def followed(self, url, headers):
+        "The answer at the end of all redirects. requests would read the body of each into memory, however long it is."
+        with requests.Session() as session:  # which remembers cookies on the way
+            target, session.get_redirect_target = session.get_redirect_target, lambda response: None
+            for _ in range(session.max_redirects + 1):
+                response = session.get(url, headers=headers, stream=True, timeout=self.timeout)
+                if not (goal := target(response)):
+                    return response
+                response.close()
+                url = requests.compat.urljoin(response.url, goal)
+        raise requests.TooManyRedirects("more than 30 redirects")
+
     def receive(self, url, response, start):
         "Write the body after byte `start`, and check the length that was promised."
         if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            self.part.unlink()
+            self.forget()
             raise requests.ConnectionError("the server sent another part than was asked for")
         length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        total = start + int(length) if length and re.fullmatch("[0-9]{1,99}", length) else None
         if self.size and total and total != self.size:
             raise DownloadError(f"{url}: is {total} bytes long, expected {self.size}")
         if not start:
@@ -210,11 +221,10 @@ def fault_of(path, sha256=None, size=None) -> str:
         return "" if file_sha256(path) == sha256.lower() else f"has not the checksum {sha256}"
     with open(path, "rb") as file:
         head = file.read(1024)
-    name = path.name.removeprefix(".").removesuffix(".part").lower()
     if not head:
         return "is empty (0 bytes)"
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html", b"<head")) and not name.endswith((".html", ".htm")):
+    name, text = path.name.removeprefix(".").removesuffix(".part").lower(), head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if re.match(rb"<!doctype html|<html|<head|<script|<(\?xml|!--).*<html", text, re.DOTALL) and not name.endswith((".html", ".htm")):
         return "is a web page (perhaps of a login), not the file"
     if is_archive(name) and not name.endswith(".tar") and not head.startswith(ARCHIVE_HEADS):
         return "is no archive"
@@ -257,13 +267,12 @@ def safe_name(name) -> PurePosixPath:
     "The path of a member inside its archive. Raises `ArchiveError` when it could lead out of the folder."
     if not name:
         raise ArchiveError("holds a file without a name")
-    path = PurePosixPath(name)
-    windows = PureWindowsPath(name)
+    path, windows = PurePosixPath(name), PureWindowsPath(name)
     if path.is_absolute() or windows.drive or windows.root or "\\" in name:
         raise ArchiveError(f"holds {name!r}, which is not a path inside it")
     if ".." in path.parts:
         raise ArchiveError(f"holds {name!r}, which leads out of its folder")
-    if any(ord(letter) < 32 for letter in name) or any(len(part.encode()) > 255 for part in path.parts):
+    if any(ord(letter) < 32 for letter in name) or any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise ArchiveError(f"holds a name that no file should have: {name[:60]!r}")
     return path
 
@@ -308,10 +317,9 @@ class Metered:
         return position
 
     def count(self):
-        position = self.stream.tell()
-        if position > self.high:
-            self.budget.add(position - self.high)
-            self.high = position
+        position = max(self.stream.tell(), self.high)
+        self.budget.add(position - self.high)
+        self.high = position
 
     def tell(self):
         return self.stream.tell()
@@ -360,9 +368,8 @@ def zip_members(path, budget):
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise ArchiveError(
-                    f"holds the {'link' if kind == stat.S_IFLNK else 'device or pipe'} {member.filename!r}; only files and folders are unpacked"
-                )
+                what = "link" if kind == stat.S_IFLNK else "device or pipe"
+                raise ArchiveError(f"holds the {what} {member.filename!r}; only files and folders are unpacked")
             if member.flag_bits & 1:
                 raise ArchiveError("is locked with a password")
             safe_name(member.orig_filename)

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-SCALES = {'u8': 2**7, 's16': 2**15, 's32': 2**31} # of whole numbers: what is 1.0; those without a sign have their zero there
+DTYPES = {'u8': 'u1', 's16': 'i2', 's32': 'i4', 's64': 'i8', 'flt': 'f4', 'dbl': 'f8'} # numpy's names of FFmpeg's
+SCALES = {'u8': 2**7, 's16': 2**15, 's32': 2**31, 's64': 2**63} # of whole numbers: what is 1.0; those without a sign have their zero there
 BLOCK = 2**18 # samples of all channels handed out at once
 MOST_CHANNELS = 64 # more are no music
 
@@ -26,11 +27,14 @@ def sound_decoders(
 def as_float(
     frame, # of PyAV
 ) -> np.ndarray: # (samples, channels), float32 in [-1, 1]
-    "Samples of a decoded frame."
-    name, x = frame.format.name, frame.to_ndarray()
-    x = x.T if frame.format.is_planar else x.reshape(-1, len(frame.layout.channels))
-    kind = name.removesuffix('p')
-    if kind not in SCALES: return x.astype(np.float32)
+    "Samples of a decoded frame. Of 8 channels or more PyAV finds too many planes, and its `to_ndarray` reads where nothing is (a crash)."
+    kind, planar, channels = frame.format.name.removesuffix('p'), frame.format.is_planar, frame.layout.nb_channels
+    if not 0 < channels <= MOST_CHANNELS: raise ValueError(f'{channels} channels')
+    planes = frame.planes[:channels if planar else 1]
+    x = np.stack([np.frombuffer(plane, DTYPES[kind], frame.samples * (1 if planar else channels)) for plane in planes])
+    x = x.T if planar else x.reshape(-1, channels)
+    if kind not in SCALES:
+        with np.errstate(over='ignore'): return x.astype(np.float32) # what is infinite then is refused as that
     return ((x.astype(np.float64) - (SCALES[kind] if kind == 'u8' else 0)) / SCALES[kind]).astype(np.float32)
 
 

@@ -82,6 +82,8 @@ def build_network(
             return build_network(arguments, layers)
         if name not in layers:
             raise ValueError(f"unknown layer {name!r}")
+        if not isinstance(arguments, dict) or {"device", "dtype"} & set(arguments):  # as only a forger would write; memory would be taken
+            raise ValueError(f"a {name} with arguments that it does not take")
         return layers[name](**arguments)
 
     return nn.Sequential(*(build(name, arguments) for name, arguments in description))
@@ -322,7 +324,7 @@ def filled_network(
     shape: tuple,  # of one example
     outputs: int,  # how many numbers it must lead to
     layers: dict = TORCH_LAYERS,  # name -> class of the layers that may be in it
-) -> nn.Sequential:  # on the CPU, in evaluation mode
+) -> nn.Sequential:  # on the CPU, in evaluation mode, with weights in float32 whatever they are in the file
     "The network of a description with its weights. Raises `ValueError`, `TypeError` or `RuntimeError` when they do not fit each other."
     if (n := count_layers(description)) > MOST_LAYERS:
         raise ValueError(f"{n} layers are too many")
@@ -331,6 +333,7 @@ def filled_network(
             warnings.simplefilter("ignore")
             network = build_network(description, layers).eval()
         check_shapes(network, shape, outputs)
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         network.load_state_dict(tensors, assign=True)
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise ValueError("some weights are not finite")

@@ -25,6 +25,7 @@ class Frames(NamedTuple):
     sr: int # sample rate of the first frame in Hz; 0 when there is none
     samples: int # of one channel in all frames, at the rate `sr`
     missing: int # samples that the last header with a total promises beyond the end of the file
+    junk: bool = False # whether something that is neither frame nor tag lies behind the first frame
 
 
 @cache
@@ -62,13 +63,13 @@ def tag_length(
     window: Window, # a file
     position: int, # where a tag may begin
 ) -> int: # bytes; 0 when none begins there
-    "Length of a tag: ID3v2, ID3v1, or APE."
-    head = window.at(position, 32)
+    "Length of a tag: ID3v2, ID3v1, or APE. One that would go on behind the end of the file counts as its first ten bytes."
+    head, length = window.at(position, 32), 0
     if head[:3] == b'ID3' and len(head) >= 10 and max(head[6:10]) < 128:
-        return 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10])) + 10 * (head[5] >> 4 & 1)
-    if head[:3] == b'TAG': return 128
-    if head[:8] == b'APETAGEX': return 32 + (int.from_bytes(head[12:16], 'little') if head[23] & 0x20 else 0)
-    return 0
+        length = 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(head[6:10])) + 10 * (head[5] >> 4 & 1)
+    elif head[:3] == b'TAG': length = 128
+    elif head[:8] == b'APETAGEX' and len(head) == 32: length = 32 + (int.from_bytes(head[12:16], 'little') if head[23] & 0x20 else 0)
+    return length if position + length <= window.size else 10
 
 
 def find_frame(
@@ -94,13 +95,15 @@ def find_frame(
 
 def promised_frames(
     head: bytes, # the first 60 bytes of a frame
-) -> int | None: # frames that follow, 0 when that is left open; None when this frame holds sound
+) -> tuple | None: # frames that follow and bytes of them, 0 where that is left open; None when this frame holds sound
     "The total that encoders write into a first frame without sound (Xing, LAME: 'Xing' or 'Info'; Fraunhofer: 'VBRI')."
     mono, first = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
     position = 4 + ((17 if mono else 32) if first else (9 if mono else 17))
     if head[position:position + 4] in (b'Xing', b'Info'):
-        return int.from_bytes(head[position + 8:position + 12], 'big') if head[position + 7:position + 8] > b'\0' and head[position + 7] & 1 else 0
-    if head[36:40] == b'VBRI': return int.from_bytes(head[50:54], 'big')
+        flags, place = int.from_bytes(head[position + 7:position + 8], 'big'), position + 8
+        n_bytes = head[place + 4 * (flags & 1):][:4]
+        return int.from_bytes(head[place:place + 4], 'big') * (flags & 1), int.from_bytes(n_bytes, 'big') if flags & 2 else 0
+    if head[36:40] == b'VBRI': return int.from_bytes(head[50:54], 'big'), int.from_bytes(head[46:50], 'big')
     return None
 
 
@@ -108,19 +111,23 @@ def count_frames(
     file, # an open mp3 file
 ) -> Frames: # what it holds
     "Walk from header to header to the end of the file, over tags and whatever else lies between."
-    window, position, sr, seconds, promised, since, samples = Window(file), 0, 0, 0., 0, 0, 0
+    window, position, sr, seconds, samples, junk = Window(file), 0, 0, 0., 0, False
+    promised, since, n_bytes = (0, 0), 0, 0
     while position < window.size:
         head = window.at(position, 60)
         found = frame_header(head[1], head[2]) if len(head) > 3 and head[0] == 255 else None
         if not found:
             skip = tag_length(window, position)
+            junk = junk or bool(sr and not skip)
             position = position + skip if skip else find_frame(window, position + 1)
             continue
         size, samples, rate = found
         if position + size > window.size: break
         total = promised_frames(head) if TOTAL.search(head) else None
         if total is None:
-            sr, seconds, since = sr or rate, seconds + samples / rate, since + 1
-        else: promised, since = total, 0
+            sr, seconds, since, n_bytes = sr or rate, seconds + samples / rate, since + 1, n_bytes + size
+        else: promised, since, n_bytes = total, 0, 0
         position += size
-    return Frames(sr, round(seconds * sr), (promised - since) * samples if since < ENOUGH * promised else 0)
+    frames, length = promised # where all bytes are there, the number of frames is wrong
+    cut = since < ENOUGH * frames and not (length and n_bytes >= ENOUGH * length)
+    return Frames(sr, round(seconds * sr), (frames - since) * samples if cut else 0, junk)

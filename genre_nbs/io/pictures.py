@@ -16,20 +16,25 @@ class PictureError(FileProblem):
 
 PICTURE_SUFFIXES = ('.png', '.jpg', '.jpeg') # what a folder of pictures is searched for
 MAX_PIXELS = 16_000_000 # a larger picture is refused before it is unpacked
+MAX_FILL = 1 << 19 # pairs of fill bytes in a JPEG, which may stand before each of its parts; none are needed, and they are read one by one
 MAX_SCANS = 64 # a JPEG picture is drawn over and over again; cameras and programs need at most a dozen passes
 
 
-def has_many_scans(
+def jpeg_fault(
     path, # a file
-) -> bool: # True for a JPEG with more than `MAX_SCANS` of them
-    "Whether a JPEG makes its reader draw the whole picture again and again: a few bytes for each pass, as costly as the picture is large (ITU T.81, B.2)."
-    scans, kept = 0, b''
+) -> str: # the reason, '' when there is none, or it is no JPEG
+    """Why a JPEG would take long to read: it makes its reader draw the whole picture again and again, a few bytes for each pass, as
+    costly as the picture is large; or it consists of fill bytes (ITU T.81, B.1.1.2 and B.2)."""
+    scans, fill, kept = 0, 0, b''
     with open(path, 'rb') as file:
-        if file.read(2) != b'\xff\xd8': return False
-        while scans <= MAX_SCANS and (data := file.read(1 << 20)):
+        if file.read(2) != b'\xff\xd8': return ''
+        while data := file.read(1 << 20):
             scans += (kept + data).count(b'\xff\xda') # start of scan; among the coded data no 0xff stands before it
+            fill += data.count(b'\xff\xff')
             kept = data[-1:]
-    return scans > MAX_SCANS
+            if scans > MAX_SCANS: return f'is drawn in more than {MAX_SCANS} passes, too costly to be read'
+            if fill > MAX_FILL: return f'holds more than {2 * MAX_FILL} fill bytes, too costly to be read'
+    return ''
 
 
 def pixels_of(
@@ -50,9 +55,9 @@ def read_picture(
     path = Path(path)
     if not path.is_file(): raise PictureError(path, 'no such file')
     try:
-        if has_many_scans(path): raise PictureError(path, f'is drawn in more than {MAX_SCANS} passes, too costly to be read')
+        if fault := jpeg_fault(path): raise PictureError(path, fault)
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # our own limit is stricter
+            warnings.simplefilter('ignore') # our own limit of size is stricter, and what is wrong with a camera's notes is of no interest
             with Image.open(path, formats=('PNG', 'JPEG')) as image:
                 if image.width * image.height > MAX_PIXELS: raise PictureError(path, f'{image.width} x {image.height} pixels are too many')
                 if getattr(image, 'n_frames', 1) > 1: raise PictureError(path, 'is animated, and a spectrogram is a single picture')

@@ -6,7 +6,7 @@ frame says, wav files without a length.
 
 import io
 import os
-from contextlib import contextmanager, ExitStack
+from contextlib import closing, contextmanager, ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -46,9 +46,12 @@ def silence_stderr(
 
 
 class Slice(io.RawIOBase):
-    "A part of a file as a file of its own. To ask for what lies outside is no error (damaged files make FFmpeg ask; an exception there would be printed)."
+    """A part of a file as a file of its own; `front` is what its first bytes are to be.
 
-    def __init__(self, file, start, end): self.file, self.start, self.end, self.position = file, start, end, 0
+    To ask for what lies outside is no error (damaged files make FFmpeg ask; an exception there would be printed).
+    """
+
+    def __init__(self, file, start, end, front=b''): self.file, self.start, self.end, self.front, self.position = file, start, end, front, 0
 
     def readable(self): return True
 
@@ -65,7 +68,8 @@ class Slice(io.RawIOBase):
         if wanted <= 0: return 0
         self.file.seek(self.start + self.position)
         data = self.file.read(wanted)
-        buffer[:len(data)] = data
+        front = self.front[self.position:self.position + len(data)]
+        buffer[:len(data)] = front + data[len(front):]
         self.position += len(data)
         return len(data)
 
@@ -119,6 +123,31 @@ class Chain:
         for song in self.songs: yield from song.blocks()
 
 
+class Rescued:
+    "A song that libsndfile reads, and FFmpeg to its end where libsndfile gives up: at a damaged frame, or at what follows the last one."
+
+    def __init__(self, song, spare):
+        self.song, self.spare, self.place = song, spare, 0
+        self.sr, self.channels, self.frames, self.seekable = song.sr, song.channels, song.frames, song.seekable
+
+    def close(self): self.song.close()
+
+    def seek(self, frame):
+        self.song.seek(frame)
+        self.place = frame
+
+    def blocks(self):
+        try:
+            for sr, x in self.song.blocks():
+                self.place += len(x)
+                yield sr, x
+            return
+        except sf.LibsndfileError as error:
+            try: song = self.spare()
+            except Exception: raise error from None
+        with closing(song): yield from cropped(song.blocks(), self.place / self.sr, np.inf)
+
+
 class Survey(NamedTuple):
     "What a file says before it is decoded."
     kind: str # FFmpeg's name, '' when unknown
@@ -129,12 +158,13 @@ class Survey(NamedTuple):
 
 
 def survey(
-    file, # an open song file
+    file, # an open song file, without tags in front
+    tagged: bool = False, # whether there were some
 ) -> Survey: # what it says
-    "Look at tags, chunks, pages and frames; nothing is decoded."
-    window, position = Window(file), 0
-    while position < window.size and (tag := tag_length(window, position)): position += tag
-    kind = containers.kind_of(window.at(position, 16)) or ('mp3' if position else '')
+    "Look at chunks, pages and frames; nothing is decoded."
+    window = Window(file)
+    if window.at(0, 2) == b'\xf0\x7e': raise Refused('is a dump of a sampler (MIDI), not a song') # libsndfile would print each error in it
+    kind = containers.kind_of(window.at(0, 16)) or ('mp3' if tagged else '')
     missing = containers.missing_bytes(file, window.size)
     cut = f'{missing} bytes are missing at its end' if missing else ''
     links, mp3 = [], None
@@ -143,10 +173,29 @@ def survey(
         if torn: cut = 'its last page is missing'
     if kind in ('mp3', ''):
         mp3 = count_frames(file)
-        if mp3.missing: cut = f'{mp3.missing / mp3.sr:.1f} s are missing at its end'
+        if mp3.missing and mp3.sr: cut = f'{mp3.missing / mp3.sr:.1f} s are missing at its end'
         if mp3.samples > mp3.sr / 2: kind = 'mp3'
     if kind == 'mov' and (fault := containers.mp4_fault(file)): raise Refused(fault)
     return Survey(kind, cut, kind == 'wav' and containers.is_open_ended(file, window.size), links, mp3)
+
+
+def part(
+    file, # an open file
+    start: int, # in bytes
+    end: int, # in bytes
+    front: bytes = b'', # what its first bytes are to be
+):
+    "A part of a file as a file of its own."
+    return io.BufferedReader(Slice(file, start, end, front))
+
+
+def without_tags(
+    file, # an open song file
+): # the same from where its tags end
+    "A file without the tags in front of it. Taggers hang them on files of every kind; few readers pass over them, or over one that lies."
+    window, position = Window(file), 0
+    while position < window.size and (tag := tag_length(window, position)): position += tag
+    return part(file, position, window.size) if 0 < position < window.size else file
 
 
 def open_ffmpeg(
@@ -158,36 +207,58 @@ def open_ffmpeg(
     return FFmpegSong(Slice(file, 0, file.seek(0, 2)), kind, open_ended)
 
 
+def open_sndfile(
+    file, # an open song file, or a `part` of one
+    quiet: bool, # whether what libsndfile prints is held back
+) -> SoundFileSong: # the song
+    "libsndfile's song. Its own reading is faster than Python's."
+    file.seek(0)
+    plain = isinstance(getattr(file, 'raw', None), io.FileIO)
+    return SoundFileSong(os.fsencode(file.name) if plain and os.name != 'nt' else file, quiet)
+
+
 def open_any(
     file, # an open song file, or a `Slice` of one
     what: Survey, # of it
 ):
     "libsndfile's song, or FFmpeg's where libsndfile cannot read the file. Raises what libsndfile said when neither can."
     if what.open_ended or what.kind in FFMPEG_ONLY: return open_ffmpeg(file, what.kind, what.open_ended)
-    if what.kind == 'flac' and (end := containers.end_before_tags(file)) < file.seek(0, 2): # libsndfile takes such a tag for a frame
-        return SoundFileSong(io.BufferedReader(Slice(file, 0, end)))
-    file.seek(0)
-    plain = isinstance(getattr(file, 'raw', None), io.FileIO) # libsndfile's own reading is faster
-    try: return SoundFileSong(os.fsencode(file.name) if plain and os.name != 'nt' else file, what.kind in ('mp3', ''))
+    if what.kind == 'flac': return open_flac(file)
+    if what.kind == 'au' and (front := containers.au_front(file, size := file.seek(0, 2))): file = part(file, 0, size, front)
+    try: return open_sndfile(file, what.kind in ('mp3', ''))
     except Exception as error:
         if not what.kind: raise
         try: return open_ffmpeg(file, what.kind)
         except Exception: raise error from None
 
 
+def open_flac(
+    file, # an open FLAC file
+):
+    "A FLAC song whole. libsndfile takes a tag behind the last frame for a frame, and reads no more than the head of the file promises."
+    def spare(): return open_ffmpeg(file, 'flac')
+    end = containers.end_before_tags(file)
+    song = open_sndfile(part(file, 0, end) if end < file.seek(0, 2) else file, False)
+    if song.frames is None or containers.flac_reaches(file) <= song.frames: return Rescued(song, spare)
+    song.close()
+    return spare()
+
+
 def open_mp3(
     file, # an open mp3 file
     what: Survey, # of it
 ):
-    "An mp3 song whole: by FFmpeg where it has more frames than libsndfile would read. Its length is what its frames say."
+    "An mp3 song whole: by FFmpeg where it has more frames than libsndfile would read, or other bytes between them. Its length is what its frames say."
     song = open_any(file, what)
     if not what.mp3.samples: return song
-    if isinstance(song, FFmpegSong): song.frames = what.mp3.samples
-    elif what.mp3.samples * song.sr > (1.01 * song.frames + 9216) * what.mp3.sr: # an encoder's delay and padding are up to 8192 samples
+    n, sr = what.mp3.samples, what.mp3.sr
+    if isinstance(song, FFmpegSong): song.frames = n
+    elif what.mp3.junk or n * song.sr > (1.01 * song.frames + 9216) * sr: # an encoder's delay and padding are up to 8192 samples
+        try: whole = open_ffmpeg(file, 'mp3')
+        except ValueError: return song # frames of the "free" bit rate, which only libsndfile reads
         song.close()
-        song = open_ffmpeg(file, 'mp3')
-        song.frames = what.mp3.samples
-    else: song.frames = min(song.frames, what.mp3.samples)
+        song, whole.frames = whole, n
+    else: song.frames = min(song.frames, n)
     return song
 
 
@@ -197,10 +268,14 @@ def open_song(
 ):
     "Open a song with the decoder that reads all of it. Raises `Refused`, or what the decoder raises."
     with ExitStack() as stack:
-        file = stack.enter_context(open(os.fspath(path), 'rb'))
-        what = survey(file)
+        whole = stack.enter_context(open(os.fspath(path), 'rb'))
+        file = without_tags(whole)
+        what = survey(file, file is not whole)
+        if what.kind == 'wav' and not what.cut and (inside := containers.mp3_inside(file, file.seek(0, 2))):
+            file = part(file, *inside)
+            what = survey(file)
         if what.cut: raise Refused(f'is cut off: {what.cut}')
-        if len(what.links) > 1: song = Chain([open_any(io.BufferedReader(Slice(file, *link)), what) for link in what.links])
+        if len(what.links) > 1: song = Chain([open_any(part(file, *link), what) for link in what.links])
         else: song = open_mp3(file, what) if what.mp3 else open_any(file, what)
         stack.callback(song.close)
         if not LOWEST_RATE <= song.sr <= HIGHEST_RATE:
@@ -229,10 +304,10 @@ def cropped(
 def channel_to_take(
     x: np.ndarray, # (n, channels)
 ) -> int | None: # number of a channel; -1: the mix of all; None: nothing to hear here
-    "The mix, or the loudest channel where channels cancel each other (stereo with one side turned upside down)."
+    "The mix, or the loudest channel where channels cancel each other (stereo with one side turned upside down). A constant is no sound, so variances count."
     if not np.ptp(x, axis=0).max() >= SILENCE: return None
-    each = np.square(x, dtype=np.float64).mean(0)
-    return int(each.argmax()) if np.square(x.mean(1), dtype=np.float64).mean() < CANCELLED * each.mean() else -1
+    each = x.var(0, dtype=np.float64)
+    return int(each.argmax()) if x.mean(1).var(dtype=np.float64) < CANCELLED * each.mean() else -1
 
 
 def mono(

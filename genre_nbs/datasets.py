@@ -64,7 +64,7 @@ def track_names(
     names, # paths within the collection
 ) -> list: # one name a path, no two alike
     "Each path without its ending; two files that differ in the ending alone keep it."
-    bare = [name.with_suffix('').as_posix() for name in names]
+    bare = [(name.with_suffix('') if name.name else name).as_posix() for name in names]
     twice = {name for name, count in pd.Series(bare).value_counts().items() if count > 1}
     return [name.as_posix() if short in twice else short for name, short in zip(names, bare)]
 

@@ -91,7 +91,7 @@ def group_split(
     if not 0 < valid_size < 1: raise SplitError(f'the fraction of the validation set must lie between 0 and 1, and not be {valid_size}')
     table = pd.DataFrame({'group': groups, 'y': y}).groupby('group').y.agg(lambda labels: labels.mode()[0])
     sizes, holds = table.value_counts(), pd.crosstab(groups, y).gt(0)
-    if (having := holds.sum()).min() < 2:
+    if (having := holds.sum()[sizes.index]).min() < 2:
         name = having.idxmin() if genres is None else genres[having.idxmin()]
         raise SplitError(f'genre {name} has a single {what}, so it cannot be in both subsets of a split by {what}')
     n_valid = min(max(math.ceil(valid_size * len(table)), len(sizes)), len(table) - len(sizes)) # each genre gives one group at least, and keeps one

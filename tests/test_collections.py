@@ -468,3 +468,10 @@ def test_the_command_line_fetches(genre_nbs_cli, gtzan, tmp_path, serve):
     ):
         done = genre_nbs_cli("fetch", *words)
         assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_tracks_that_a_list_of_artists_does_not_name_are_counted(tmp_path, gtzan):
+    (tmp_path / "a.csv").write_text("Track,Artist\nblues/blues.00000,!!!\nrock/rock.00001,???\n")
+    examples = load_collection(gtzan, SUMMARY, artists=tmp_path / "a.csv")
+    assert {"!!!", "???", "unknown (jazz)"} <= set(examples.artist)
+    assert "10 of 12 tracks have no artist in the list: those of a genre count as one artist" in examples.notes

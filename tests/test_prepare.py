@@ -261,3 +261,12 @@ def test_memory_does_not_grow_with_the_number_of_songs(many, tmp_path):
     )
     peaks = [int(subprocess.check_output([sys.executable, "-c", code, data, tmp_path / name])) for name, data in (("a", few), ("b", many))]
     assert peaks[1] - peaks[0] < 15, peaks  # MiB; the mel windows of the 100 further songs alone are 5 MiB of mapped file
+
+
+def test_pictures_of_songs_with_long_names_can_be_written(tones, tmp_path):
+    for i, name in enumerate(("a" * 120 + "/" + "b" * 120 + "/" + "c" * 100, "é" * 120, "x" * 249 + "!", "x" * 249 + "?")):
+        path = tmp_path / "songs" / ("jazz", "blues")[i % 2] / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tones / "jazz" / "jazz0.wav", path)
+    assert prepare(tmp_path / "songs", tmp_path / "out", ["picture"])["n"] == 4
+    assert len(load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))) == 4

@@ -249,8 +249,9 @@ def report_training(done, path, valid_given, as_json):
     subsets = (done.train, done.valid) if valid_given else (done.train,)
     for subset in subsets:
         say_bad(subset.bad)
+    kept = ", kept in one subset" if done.split.how in ("track", "artist", "hash") else ""
     for names in done.duplicates.tracks:
-        say(f"duplicates, kept in one subset: {', '.join(names)}")
+        say(f"duplicates{kept}: {', '.join(names)}")
     say_notes(done.split.notes)
     lines = score_lines(done.evaluations) or ALL_LEARNED
     result = {

@@ -172,10 +172,10 @@ def leak_notes(train, held_out, one_collection) -> list:
         shared = [] if any(one is None for one in names) else np.intersect1d(*names)
         shared = [name for name in shared if not name.startswith("unknown (")]
         if shared:
-            notes.append(f"{len(shared)} {what}s are in both subsets, such as {shared[0]}: the scores are too good for songs of other {what}s")
+            notes.append(f"in both subsets: {in_words({f'{what}s': len(shared)})}, such as {shared[0]}; the scores are too good for songs of other {what}s")
     marks = set(track_checksums(train).values()) if train.songs_known and held_out.songs_known else set()
     if alike := [track for track, mark in track_checksums(held_out).items() if mark in marks]:
-        notes.append(f"{len(alike)} tracks of the validation set are songs of the training set too, such as {alike[0]}: the scores are too good")
+        notes.append(f"in both subsets, by their sound: {in_words({'tracks': len(alike)})}, such as {alike[0]}; the scores are too good")
     return notes
 
 
@@ -184,8 +184,8 @@ def list_notes(folder, tracks) -> list:
     known = {list_key(track) for track in np.unique(tracks)}
     listed = {name for pattern in ("train*.txt", "val*.txt") for path in Path(folder).glob(pattern) for name in read_list(path)}
     rest, absent = len(known - listed), sorted(listed - known)
-    notes = [f"{rest} tracks are in neither list, so they are not used"] if rest else []
-    return notes + ([f"{len(absent)} names in the lists are no tracks of this data, such as {absent[0]}"] if absent else [])
+    notes = [f"in neither list, so not used: {in_words({'tracks': rest})}"] if rest else []
+    return notes + ([f"in the lists, but not in this data: {in_words({'tracks': len(absent)})}, such as {absent[0]}"] if absent else [])
 
 
 def divide(examples, split, valid_size, seed, notes):
@@ -220,14 +220,15 @@ def way_to_split(examples, split, notes):
             notes.append(f"{rest} are not in its training set, so they are not used")
         return examples.take(np.flatnonzero(subsets == "train")), None
     if split is None and len(subsets):
-        notes.append(f"the data's own split names no training set ({tracks_of(examples, subsets, subsets != 'train')}), so only its test set is kept apart")
+        notes.append(f"the data's own split names no training set, only {tracks_of(examples, subsets, subsets != 'train')}: a test set is kept apart, the rest is divided")
     return without_test(examples, notes), split
 
 
 def tracks_of(examples, subsets, rows) -> str:
-    "How many tracks some rows hold, by the word in their column split; '' for no row."
+    "How many tracks some rows hold, by the word in their column split unless all say test; '' for no row."
     words = {word or "nothing": len(np.unique(examples.track[rows & (subsets == word)])) for word in np.unique(subsets[rows])}
-    return f"{sum(words.values())} tracks ({', '.join(f'{word}: {n}' for word, n in words.items())})" if words else ""
+    said = "" if set(words) == {"test"} else f" ({', '.join(f'{word}: {n}' for word, n in words.items())})"
+    return f"{sum(words.values())} tracks{said}" if words else ""
 
 
 def named_subsets(examples) -> np.ndarray:

@@ -11,6 +11,7 @@ __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_
            'load_collection']
 
 # %% ../nbs/appendix_B_collections.ipynb #b4d0b6e6
+import csv
 import hashlib
 import re
 from dataclasses import replace
@@ -31,7 +32,7 @@ from .io.finding import (
     find_files, FMA_FOLDERS, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre,
     names_a_genre, open_fma_table, others, songs_beside)
 from .io.pictures import PICTURE_SUFFIXES
-from .io.tables import is_gap, one_spelling, read_csv, subset_name
+from .io.tables import column_name, fill_names, is_gap, one_spelling, read_csv, subset_name
 
 # %% ../nbs/appendix_B_collections.ipynb #d14755bb
 def gtzan_checksums() -> pd.DataFrame: # columns track (such as 'blues/blues.00000') and md5, 1,000 rows
@@ -186,15 +187,15 @@ def with_artists(
     return tracks
 
 # %% ../nbs/appendix_B_collections.ipynb #d114b631
-TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0'}
+TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0', 'artist', 'split', 'group'}
 
 
 def is_feature_table(path) -> bool:
     "Whether a file is a table of features as Kaggle's: CSV, with a label and the mean of the first MFCC."
     path = Path(path)
     if path.suffix.lower() != '.csv' or not path.is_file(): return False
-    with open(path, encoding='utf-8', errors='replace') as file: header = file.readline().strip().split(',')
-    return {'label', 'mfcc1_mean'} <= set(header)
+    with open(path, encoding='utf-8-sig', errors='replace') as file: line = file.readline().replace('\0', '')
+    return {'label', 'mfcc1_mean'} <= {column_name(name) for row in csv.reader([line]) for name in row}
 
 
 def load_table(
@@ -213,11 +214,13 @@ def load_table(
     if not good.any(): raise DataError(f'{path}: no row holds numbers only')
     bad = pd.DataFrame([(f'{path}, row {i + 2}', 'lacks a label, or holds what is not a finite number') for i in np.flatnonzero(~good)], columns=BAD_COLUMNS)
     songs = [gtzan_track(name) for name in table.filename] if 'filename' in table else [None] * len(table)
-    known = all(song is not None for song in songs)
+    known = all(songs[i] is not None for i in np.flatnonzero(good))
     names = genre_names(table.label[good], path)
     genres = sort_genres(names) if genres is None else tuple(genres)
-    track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)
-    return Examples(x[good], encode_genres(names, genres), track[good], genres, songs_known=known, bad=bad)
+    track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)[good]
+    own, notes = fill_names(pd.DataFrame({'track': track} | {name: table[name].to_numpy()[good] for name in ('artist', 'split', 'group') if name in table}))
+    own = {name: own[name].to_numpy(dtype=str) for name in own if name != 'track'}
+    return Examples(x[good], encode_genres(names, genres), track, genres, songs_known=known, bad=bad, notes=notes, **own)
 
 # %% ../nbs/appendix_B_collections.ipynb #5c3520a8
 MFCC_COLUMNS = [f'mfcc{i}_{what}' for what in ('mean', 'var') for i in range(1, 14)]
@@ -240,7 +243,7 @@ def table_summaries(
 
 def table_seconds(path): # seconds of music in a row, or None where the table does not say
     "Length of the segments of a table: its column `length` counts samples at 22,050 Hz."
-    lengths = pd.read_csv(path, nrows=100).get('length', pd.Series(dtype=float))
+    lengths = read_csv(path).get('length', pd.Series(dtype=float)).head(100)
     samples = pd.to_numeric(lengths, errors='coerce').median()
     return round(samples / 22050) if 22050 <= samples < np.inf else None
 

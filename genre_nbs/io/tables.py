@@ -52,10 +52,10 @@ def read_csv(
 
 def column_name(
     name: str,  # as pandas gives it, which numbers a second column of the same name: `genre.1`
-) -> str:  # the one of `NAMES` that it spells in other case or with blanks around; another name as it is
+) -> str:  # the one of `NAMES` that it spells in other case or with blanks around; another name without the blanks
     "The name of a column."
     known = re.sub(r"\.\d+$", "", name).strip().casefold()
-    return known if known in NAMES else name
+    return known if known in NAMES else name.strip()
 
 
 def filled_rows(

@@ -24,9 +24,9 @@ from .io.finding import (
     are_fma_clips, find_files, is_array_folder, listed_file, unlisted, unreadable)
 from .io.pictures import PICTURE_SUFFIXES, PictureError, read_picture
 from .io.segments import SongBlocks
-from genre_nbs.io.tables import (
-    BAD_COLUMNS, DataError, fill_names, filled_rows, is_gap, label_names, listed_names, read_array,
-    read_csv)
+from .io.tables import (
+    BAD_COLUMNS, DataError, fill_names, filled_rows, is_gap, label_names, listed_names, plain_name,
+    read_array, read_csv)
 from .io.workers import KILLED, run_each
 from .spectrograms import fit_picture, from_grey, log_mel, mel_windows, to_grey
 
@@ -64,9 +64,9 @@ def track_names(
     names, # paths within the collection
 ) -> list: # one name a path, no two alike
     "Each path without its ending; two files that differ in the ending alone keep it."
-    bare = [(name.with_suffix('') if name.name else name).as_posix() for name in names]
+    bare = [plain_name(name.with_suffix('') if name.name else name) for name in names]
     twice = {name for name, count in pd.Series(bare).value_counts().items() if count > 1}
-    return [name.as_posix() if short in twice else short for name, short in zip(names, bare)]
+    return [plain_name(name) if short in twice else short for name, short in zip(names, bare)]
 
 
 def manifest_tracks(

@@ -270,3 +270,16 @@ def test_pictures_of_songs_with_long_names_can_be_written(tones, tmp_path):
         shutil.copy(tones / "jazz" / "jazz0.wav", path)
     assert prepare(tmp_path / "songs", tmp_path / "out", ["picture"])["n"] == 4
     assert len(load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))) == 4
+
+
+def test_names_that_no_table_can_hold_are_written_out(tones, tmp_path):
+    for name in (b"no \xff utf8", b"a\rreturn", b"line\nend", b"comma, \"quote\""):
+        for genre in ("jazz", "metal"):
+            (tmp_path / "songs" / genre).mkdir(parents=True, exist_ok=True)
+            shutil.copy(tones / genre / f"{genre}0.wav", os.path.join(os.fsencode(tmp_path / "songs" / genre), name + b".wav"))
+            (tmp_path / "songs" / genre / "bad\r1.wav").write_bytes(b"no song")
+    prepare(tmp_path / "songs", tmp_path / "out", ["summary", "picture"])
+    direct, prepared = load_examples(tmp_path / "songs", Representation("summary")), load_arrays(tmp_path / "out" / "summary")
+    assert direct.track.tolist() == prepared.track.tolist() and "jazz/no \\udcff utf8" in prepared.track and "metal/a\\rreturn" in prepared.track
+    pictures = load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))
+    assert list(pictures.track) == list(dict.fromkeys(direct.track)) and len(pd.read_csv(tmp_path / "out" / "bad.csv")) == 2

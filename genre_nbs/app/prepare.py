@@ -213,8 +213,11 @@ def write_csv(path, table):
 
 
 def harmless(cell):
-    "A cell that no spreadsheet takes for a formula: OWASP's advice is an apostrophe before a leading = + - @, tab or return."
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    "A cell that no spreadsheet takes for a formula: OWASP's advice is an apostrophe before a leading = + - @ or tab. A return, which would end the row, is written out."
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", "\\r")
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t")) else cell
 
 
 def gather(out, kind, tracks, done):

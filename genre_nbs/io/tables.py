@@ -67,6 +67,13 @@ def filled_rows(
     return table[~blank]
 
 
+def plain_name(
+    path,  # a path within a collection, as the system gives it
+) -> str:  # with / between its parts; bytes that are no UTF-8, and returns, written out as `\\udcff` and `\\r`
+    "A name that tables and arrays can hold."
+    return path.as_posix().replace("\r", "\\r").encode("utf-8", "backslashreplace").decode()
+
+
 def listed_names(
     listed: pd.Series,  # the column track of a manifest
     names: list,  # names made of the paths

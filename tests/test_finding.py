@@ -315,3 +315,15 @@ def test_rows_of_fma_without_a_number_cost_themselves_alone(tmp_path, change):
     tracks = read_collection(tmp_path)
     assert tracks.track.tolist() == ["000002", "000005", "000006"] and tracks.artist[0] == "1 Ann"
     assert "of its rows are not used" in said(tmp_path)["tracks.csv"]
+
+
+def test_what_was_prepared_inside_a_collection_is_no_genre(tmp_path):
+    two_genres(tmp_path / "songs")
+    expected = read_collection(tmp_path).track.tolist()
+    for out in (tmp_path / "features", tmp_path / "songs" / "features"):
+        prepare(tmp_path, out, ["picture"])
+    assert read_collection(tmp_path).track.tolist() == expected
+    assert said(tmp_path) == {"features": "was written by genre-nbs prepare"}
+    examples = load_collection(tmp_path, Representation("picture", size=(64, 64), channels=1))
+    assert examples.genres == ("blues", "rock")
+    assert len(read_collection(tmp_path / "features" / "picture")) == 4

@@ -106,8 +106,13 @@ def entries(folder) -> list:
 
 
 def genre_folders(root) -> list:
-    "The folders right inside a folder, sorted."
-    return [path for path in entries(root) if os.path.isdir(path)]
+    "The folders right inside a folder, sorted, but for what `genre-nbs prepare` wrote there."
+    return [path for path in entries(root) if os.path.isdir(path) and not is_prepared(path)]
+
+
+def is_prepared(folder) -> bool:
+    "Whether `genre-nbs prepare` wrote a folder: its pictures and arrays are no further songs."
+    return os.path.isfile(os.path.join(folder, "bad.csv")) and os.path.isdir(os.path.join(folder, "cache"))
 
 
 def why_unused(path, parts, genres_with_songs):
@@ -137,6 +142,9 @@ def walk(root, found):
         folder, linked = todo.pop() if todo else links.pop(0)
         if linked and identity(folder) in seen:
             found.skipped.append((str(folder), "is a link to a folder that is read already, or that holds this one"))
+            continue
+        if folder != root and is_prepared(folder):
+            found.skipped.append((str(folder), "was written by genre-nbs prepare"))
             continue
         seen.add(identity(folder))
         try:

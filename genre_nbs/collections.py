@@ -13,6 +13,7 @@ __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_
 # %% ../nbs/appendix_B_collections.ipynb #b4d0b6e6
 import csv
 import hashlib
+import os
 import re
 from dataclasses import replace
 from importlib import resources
@@ -29,7 +30,7 @@ from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError
 from .io.downloads import extract, extracted, fetch, is_archive
 from .io.finding import (
-    find_files, FMA_FOLDERS, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre,
+    entries, find_files, FMA_FOLDERS, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre,
     names_a_genre, open_fma_table, others, songs_beside)
 from .io.pictures import PICTURE_SUFFIXES
 from .io.tables import column_name, fill_names, is_gap, one_spelling, read_csv, subset_name
@@ -56,7 +57,7 @@ def holds_songs(
     folder: Path, # a folder
 ) -> bool:
     "Whether a song or picture lies directly in it."
-    return any(path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and not path.name.startswith('.') for path in folder.iterdir() if path.is_file())
+    return any(path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and os.path.isfile(path) for path in entries(folder))
 
 
 def collection_root(
@@ -64,11 +65,11 @@ def collection_root(
 ) -> Path: # the folder of genre folders, one with a manifest, one of FMA, or `folder` itself where none is found
     "Where a collection begins. GTZAN's `genres_original` comes before the pictures that stand beside it."
     folder = Path(folder)
-    if (folder / 'manifest.csv').is_file() or is_array_folder(folder) or fma_table(folder): return folder
+    if os.path.isfile(folder / 'manifest.csv') or is_array_folder(folder) or fma_table(folder): return folder
     for name in ('genres_original', 'genres', 'Data'):
-        if (folder / name).is_dir(): return collection_root(folder / name)
+        if os.path.isdir(folder / name): return collection_root(folder / name)
     children = genre_folders(folder)
-    known = [child for child in children if fma_table(child) or any((child / name).is_dir() for name in ('genres_original', 'Data/genres_original'))]
+    known = [child for child in children if fma_table(child) or any(os.path.isdir(child / name) for name in ('genres_original', 'Data/genres_original'))]
     if len(known) == 1: return collection_root(known[0])
     if len(children) == 1 and not children[0].is_symlink() and not holds_songs(children[0]) and not is_one_genre(children[0]):
         return collection_root(children[0])

@@ -44,9 +44,9 @@ def folder_tracks(
     names = [path.relative_to(folder) for path in found.files]
     tracks = pd.DataFrame({
         'path': [str(path) for path in found.files],
-        'genre': genre_names([name.parts[found.by_subset] for name in names], folder),
+        'genre': genre_names([name.parts[found.subsets == 0] for name in names], folder),
         'track': track_names(names)})
-    if found.by_subset: tracks['split'] = [name.parts[0] for name in names]
+    if found.subsets is not None: tracks['split'] = [name.parts[found.subsets] for name in names]
     tracks.attrs['skipped'] = found.skipped
     return tracks
 

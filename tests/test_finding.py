@@ -233,6 +233,9 @@ def test_folders_of_subsets_are_a_split_and_no_genres(tmp_path):
     assert tracks.genre.unique().tolist() == ["blues", "rock"] and tracks.split.value_counts().to_dict() == {"Train": 4, "val": 2, "testing": 2}
     assert said(tmp_path) == {"stray.wav": "lies outside the genre folders"}
     assert set(load_collection(tmp_path, SUMMARY).split) == {"train", "valid", "test"}
+    song(tmp_path / "extra" / "rock" / "c.wav")
+    assert set(load_collection(tmp_path, SUMMARY).split) == {"train", "valid", "test", "extra"}
+    shutil.rmtree(tmp_path / "extra")
     shutil.rmtree(tmp_path / "Train")
     assert read_collection(tmp_path).genre.unique().tolist() == ["testing", "val"]  # nothing to train on, so these may be names
 
@@ -327,3 +330,35 @@ def test_what_was_prepared_inside_a_collection_is_no_genre(tmp_path):
     examples = load_collection(tmp_path, Representation("picture", size=(64, 64), channels=1))
     assert examples.genres == ("blues", "rock")
     assert len(read_collection(tmp_path / "features" / "picture")) == 4
+
+
+def test_subsets_inside_genre_folders_are_a_split(tmp_path):
+    for genre in ("blues", "rock"):
+        for subset in ("train", "test"):
+            song(tmp_path / genre / subset / "a.wav")
+    tracks = read_collection(tmp_path)
+    assert tracks.genre.tolist() == ["blues"] * 2 + ["rock"] * 2 and tracks.split.tolist() == ["test", "train"] * 2
+    song(tmp_path / "rock" / "The Band" / "a.wav")  # so these are names of artists
+    assert "split" not in read_collection(tmp_path)
+
+
+@pytest.mark.parametrize("private", ["jazz", "rock/live"])
+def test_a_folder_that_lets_nobody_in_costs_itself_alone(tmp_path, monkeypatch, private):
+    "As for a user who is not root: to look at what lies in the folder is refused too."
+    two_genres(tmp_path)
+    song(tmp_path / private / "a.wav")
+    inside = f"{tmp_path / private}{os.sep}"
+
+    def refusing(function):
+        def call(path, *args, **kwargs):
+            if f"{os.fspath(path)}".startswith(inside) or function is scan and os.fspath(path) == inside[:-1]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return call
+
+    scan, look = os.scandir, os.stat
+    for name, function in (("scandir", scan), ("stat", look), ("listdir", os.listdir)):
+        monkeypatch.setattr(os, name, refusing(function))
+    assert len(read_collection(tmp_path)) == 4
+    assert list(said(tmp_path).values()) == ["is a folder that cannot be opened (Permission denied)"]

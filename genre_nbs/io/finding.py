@@ -33,7 +33,7 @@ class Found:
 
     files: list = field(default_factory=list)  # songs, or spectrogram pictures, sorted
     skipped: list = field(default_factory=list)  # (path, reason) of what is not used
-    by_subset: bool = False  # whether the genre folders lie in folders such as `train` and `test`
+    subsets: int | None = None  # which folder of a path names its subset, 0: `train/rock/a.wav`, 1: `rock/train/a.wav`; None where none does
 
 
 def is_hidden(name: str) -> bool:
@@ -49,8 +49,8 @@ def find_files(
     if not root.is_dir():
         return found
     files = sorted(walk(root, found))
-    found.by_subset = lie_by_subset([path.relative_to(root).parts for path in files if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES])
-    parts = {path: path.relative_to(root).parts[found.by_subset :] for path in files}
+    found.subsets = subset_folder([path.relative_to(root).parts for path in files if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES])
+    parts = {path: path.relative_to(root).parts[found.subsets == 0 :] for path in files}
     songs = {parts[path][0] for path in files if path.suffix.lower() in AUDIO_SUFFIXES and parts[path]}
     for path in files:
         reason = why_unused(path, parts[path], songs)
@@ -64,12 +64,16 @@ def find_files(
     return found
 
 
-def lie_by_subset(
+def subset_folder(
     parts: list,  # of the paths of songs or pictures within a collection
-) -> bool:
-    "Whether the folders of a collection are named as subsets, one of them for training, and hold the genre folders: `train/rock/a.wav`, `test/rock/b.wav`."
-    names = {subset_name(folders[0]) for folders in parts if len(folders) > 1}
-    return "train" in names and 1 < len(names) and names <= set(SUBSETS) and any(len(folders) > 2 for folders in parts)
+) -> int | None:  # which folder names the subset, see `Found`
+    "Whether genre folders lie in folders such as `train` and `test`, or such folders, and nothing else, in all genre folders."
+    for place in (0, 1):
+        names = {subset_name(folders[place]) for folders in parts if len(folders) > place + 1}
+        inside = [len(folders) > 2 for folders in parts]
+        if "train" in names and len(names & set(SUBSETS)) > 1 and (any(inside) if place == 0 else all(inside) and names <= set(SUBSETS)):
+            return place
+    return None
 
 
 def find_songs(
@@ -188,7 +192,7 @@ def kind_of(entry):
 
 def is_array_folder(path) -> bool:
     "Whether a folder holds `X.npy` and `labels.npy`."
-    return (Path(path) / "X.npy").is_file() and (Path(path) / "labels.npy").is_file()
+    return all(os.path.isfile(os.path.join(path, name)) for name in ("X.npy", "labels.npy"))
 
 
 def are_fma_clips(
@@ -284,7 +288,7 @@ def fma_table(
     above = [folder.parent] if folder.name in FMA_FOLDERS else []
     places = [folder / "fma_metadata", folder.parent / "fma_metadata", folder, *above]
     files = [place / "tracks.csv" for place in places] + [place / "fma_metadata.zip" for place in (folder, folder.parent)]
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if os.path.isfile(file)), None)
 
 
 @contextmanager

@@ -6,12 +6,14 @@
 __all__ = ['GTZAN_NAME', 'GTZAN_URL', 'GTZAN_SHA256', 'GTZAN_LISTS_URL', 'GTZAN_LISTS', 'TABLE_NOT_FEATURES', 'MFCC_COLUMNS',
            'KAGGLE_GTZAN', 'gtzan_checksums', 'gtzan_track', 'holds_songs', 'collection_root', 'check_gtzan',
            'song_state', 'fetch_gtzan', 'fetch_gtzan_lists', 'read_artists', 'artists_of_table', 'artists_for',
-           'artist_key', 'with_artists', 'is_feature_table', 'load_table', 'table_summaries', 'table_seconds',
-           'adapt_representation', 'read_fma_table', 'fma_tracks', 'fetch_kaggle', 'fetch_named', 'read_collection',
-           'gtzan_names', 'load_collection']
+           'with_artists', 'is_feature_table', 'load_table', 'table_summaries', 'table_seconds', 'adapt_representation',
+           'read_fma_table', 'fma_tracks', 'fetch_kaggle', 'fetch_named', 'read_collection', 'gtzan_names',
+           'load_collection']
 
 # %% ../nbs/appendix_B_collections.ipynb #b4d0b6e6
+import csv
 import hashlib
+import os
 import re
 from dataclasses import replace
 from importlib import resources
@@ -22,16 +24,16 @@ import pandas as pd
 
 from .audio import load_audio
 from .datasets import (
-    BAD_COLUMNS, DataError, Examples, load_arrays, load_songs, read_tracks, Representation)
-from .genres import canonical_genre, encode_genres, GTZAN_GENRES, sort_genres
+    BAD_COLUMNS, DataError, Examples, genre_names, load_arrays, load_songs, read_tracks, Representation)
+from .genres import encode_genres, GTZAN_GENRES, sort_genres
 from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError
 from .io.downloads import extract, extracted, fetch, is_archive
-from genre_nbs.io.finding import (
-    find_files, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre, songs_beside,
-    walk_songs)
+from .io.finding import (
+    entries, find_files, FMA_FOLDERS, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre,
+    names_a_genre, open_fma_table, others, songs_beside)
 from .io.pictures import PICTURE_SUFFIXES
-from .io.tables import is_gap, label_names, read_csv, subset_name
+from .io.tables import column_name, fill_names, is_gap, one_spelling, read_csv, subset_name
 
 # %% ../nbs/appendix_B_collections.ipynb #d14755bb
 def gtzan_checksums() -> pd.DataFrame: # columns track (such as 'blues/blues.00000') and md5, 1,000 rows
@@ -55,7 +57,7 @@ def holds_songs(
     folder: Path, # a folder
 ) -> bool:
     "Whether a song or picture lies directly in it."
-    return any(path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and not path.name.startswith('.') for path in folder.iterdir() if path.is_file())
+    return any(path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES and os.path.isfile(path) for path in entries(folder))
 
 
 def collection_root(
@@ -63,11 +65,11 @@ def collection_root(
 ) -> Path: # the folder of genre folders, one with a manifest, one of FMA, or `folder` itself where none is found
     "Where a collection begins. GTZAN's `genres_original` comes before the pictures that stand beside it."
     folder = Path(folder)
-    if (folder / 'manifest.csv').is_file() or is_array_folder(folder) or fma_table(folder): return folder
+    if os.path.isfile(folder / 'manifest.csv') or is_array_folder(folder) or fma_table(folder): return folder
     for name in ('genres_original', 'genres', 'Data'):
-        if (folder / name).is_dir(): return collection_root(folder / name)
+        if os.path.isdir(folder / name): return collection_root(folder / name)
     children = genre_folders(folder)
-    known = [child for child in children if fma_table(child) or any((child / name).is_dir() for name in ('genres_original', 'Data/genres_original'))]
+    known = [child for child in children if fma_table(child) or any(os.path.isdir(child / name) for name in ('genres_original', 'Data/genres_original'))]
     if len(known) == 1: return collection_root(known[0])
     if len(children) == 1 and not children[0].is_symlink() and not holds_songs(children[0]) and not is_one_genre(children[0]):
         return collection_root(children[0])
@@ -170,14 +172,7 @@ def artists_for(
     "The artist of each track. Raises `DataError` when not one of the tracks is in the list."
     found = [artists.get(track, artists.get(gtzan_track(track))) for track in tracks]
     if all(name is None for name in found): raise DataError(f'the list of artists names none of these tracks, such as {tracks[0]!r}')
-    first = {}
-    for name in found: first.setdefault(artist_key(name or ''), name)
-    return np.array([first[artist_key(name)] if name else f'unknown ({genre})' for name, genre in zip(found, genres)])
-
-
-def artist_key(name: str) -> str:
-    "What two spellings of one artist have in common: `Earth, Wind & Fire` and `Earth Wind and Fire`."
-    return re.sub(r'[\W_]+', '', re.sub(r'^the\s+|&|\band\b', '', name.casefold()))
+    return np.array(one_spelling([name or f'unknown ({genre})' for name, genre in zip(found, genres)]))
 
 
 def with_artists(
@@ -186,18 +181,22 @@ def with_artists(
 ) -> pd.DataFrame: # the same with a column artist
     "Tracks with their artists. Raises `DataError`."
     artists = artists if isinstance(artists, dict) else read_artists(artists)
-    return tracks.assign(artist=artists_for(tracks.track.tolist(), tracks.genre.tolist(), artists))
+    tracks = tracks.assign(artist=artists_for(tracks.track.tolist(), tracks.genre.tolist(), artists))
+    nameless = tracks.artist.str.startswith('unknown (').sum()
+    note = f'{nameless} of {len(tracks)} tracks have no artist in the list: those of a genre count as one artist'
+    tracks.attrs['notes'] = tracks.attrs.get('notes', []) + ([note] if nameless else [])
+    return tracks
 
 # %% ../nbs/appendix_B_collections.ipynb #d114b631
-TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0'}
+TABLE_NOT_FEATURES = {'filename', 'length', 'label', 'Unnamed: 0', 'artist', 'split', 'group'}
 
 
 def is_feature_table(path) -> bool:
     "Whether a file is a table of features as Kaggle's: CSV, with a label and the mean of the first MFCC."
     path = Path(path)
     if path.suffix.lower() != '.csv' or not path.is_file(): return False
-    with open(path, encoding='utf-8', errors='replace') as file: header = file.readline().strip().split(',')
-    return {'label', 'mfcc1_mean'} <= set(header)
+    with open(path, encoding='utf-8-sig', errors='replace') as file: line = file.readline().replace('\0', '')
+    return {'label', 'mfcc1_mean'} <= {column_name(name) for row in csv.reader([line]) for name in row}
 
 
 def load_table(
@@ -216,11 +215,13 @@ def load_table(
     if not good.any(): raise DataError(f'{path}: no row holds numbers only')
     bad = pd.DataFrame([(f'{path}, row {i + 2}', 'lacks a label, or holds what is not a finite number') for i in np.flatnonzero(~good)], columns=BAD_COLUMNS)
     songs = [gtzan_track(name) for name in table.filename] if 'filename' in table else [None] * len(table)
-    known = all(song is not None for song in songs)
-    names = [canonical_genre(label) for label in label_names(table.label[good].to_numpy(dtype=str))]
+    known = all(songs[i] is not None for i in np.flatnonzero(good))
+    names = genre_names(table.label[good], path)
     genres = sort_genres(names) if genres is None else tuple(genres)
-    track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)
-    return Examples(x[good], encode_genres(names, genres), track[good], genres, songs_known=known, bad=bad)
+    track = np.array(songs if known else [f'row {i + 2}' for i in range(len(table))], dtype=str)[good]
+    own, notes = fill_names(pd.DataFrame({'track': track} | {name: table[name].to_numpy()[good] for name in ('artist', 'split', 'group') if name in table}))
+    own = {name: own[name].to_numpy(dtype=str) for name in own if name != 'track'}
+    return Examples(x[good], encode_genres(names, genres), track, genres, songs_known=known, bad=bad, notes=notes, **own)
 
 # %% ../nbs/appendix_B_collections.ipynb #5c3520a8
 MFCC_COLUMNS = [f'mfcc{i}_{what}' for what in ('mean', 'var') for i in range(1, 14)]
@@ -243,7 +244,7 @@ def table_summaries(
 
 def table_seconds(path): # seconds of music in a row, or None where the table does not say
     "Length of the segments of a table: its column `length` counts samples at 22,050 Hz."
-    lengths = pd.read_csv(path, nrows=100).get('length', pd.Series(dtype=float))
+    lengths = read_csv(path).get('length', pd.Series(dtype=float)).head(100)
     samples = pd.to_numeric(lengths, errors='coerce').median()
     return round(samples / 22050) if 22050 <= samples < np.inf else None
 
@@ -258,13 +259,17 @@ def adapt_representation(
 
 # %% ../nbs/appendix_B_collections.ipynb #11525cdb
 def read_fma_table(path):
-    "The columns that we need of tracks.csv. Raises `DataError` when it is another file."
+    "The columns that we need of tracks.csv, a row a track, and how many rows were none. Raises `DataError` when it is another file."
     wanted = {('set', 'split'): 'split', ('set', 'subset'): 'subset', ('track', 'genre_top'): 'genre', ('artist', 'id'): 'artist', ('artist', 'name'): 'artist_name'}
-    try: table = pd.read_csv(path, index_col=0, header=[0, 1], low_memory=False)
+    try:
+        with open_fma_table(path) as file: table = pd.read_csv(file, index_col=0, header=[0, 1], low_memory=False)
     except (ValueError, OSError, IndexError) as error: raise DataError(f'{path}: cannot be read as the tracks.csv of FMA ({error})') from error
     missing = ['/'.join(name) for name in wanted if name not in table.columns and name[1] != 'name']
     if missing: raise DataError(f"{path}: is not the tracks.csv of FMA: its two header rows lack {', '.join(missing)}")
-    return table[[name for name in wanted if name in table.columns]].set_axis([wanted[name] for name in wanted if name in table.columns], axis=1)
+    table = table[[name for name in wanted if name in table.columns]].set_axis([wanted[name] for name in wanted if name in table.columns], axis=1)
+    numbers = pd.to_numeric(table.index.to_series(), errors='coerce').to_numpy()
+    good = np.isin(numbers, np.arange(10**6)) & ~pd.Series(numbers).duplicated().to_numpy()
+    return table[good].set_axis(numbers[good].astype(int)), (~good).sum()
 
 
 def fma_tracks(
@@ -274,22 +279,25 @@ def fma_tracks(
     "Tracks of the Free Music Archive (Defferrard and others, 2017). Raises `DataError` when the metadata are not there."
     folder, path = Path(folder), fma_table(folder)
     if path is None: raise DataError(f'{folder}: no FMA collection here: fma_metadata/tracks.csv and folders such as 000 are needed')
-    inner = [folder / f'fma_{name}' for name in FMA_SUBSETS if (folder / f'fma_{name}').is_dir()]
+    inner = [folder / name for name in FMA_FOLDERS if (folder / name).is_dir()]
     clips = inner[-1] if inner else folder
-    table = read_fma_table(path)
+    there, skipped = others(clips, [path])
+    at, (table, wrong) = {clip.stem: str(clip) for clip in there}, read_fma_table(path)
     subset = subset or clips.name.removeprefix('fma_')
     ids = [f'{number:06}' for number in table.index]
-    table = table.assign(track=ids, path=[str(clips / name[:3] / f'{name}.mp3') for name in ids])
+    table = table.assign(track=ids, path=[at.get(name, str(clips / name[:3] / f'{name}.mp3')) for name in ids])
     if subset in FMA_SUBSETS: table = table[table.subset.map(FMA_SUBSETS.index, na_action='ignore') <= FMA_SUBSETS.index(subset)]
-    else: table = table[[Path(clip).is_file() for clip in table.path]]
+    else: table = table[table.track.isin(list(at))]
     table = table[table.genre.notna()]
     if table.empty: raise DataError(f'{folder}: tracks.csv names no track with a top genre that is here')
     artist = table.artist.convert_dtypes().astype(str) + (' ' + table.artist_name.astype(str) if 'artist_name' in table else '')
     artist = artist.mask(table.artist.isna(), [f'unknown ({track})' for track in table.track])
-    tracks = pd.DataFrame({'path': table.path, 'genre': table.genre.map(canonical_genre), 'track': table.track, 'artist': artist, 'split': table.split.map(subset_name), 'subset': table.subset}).reset_index(drop=True)
-    unused = sorted(walk_songs(clips) - set(tracks.path))
+    tracks = pd.DataFrame({'path': table.path, 'genre': genre_names(table.genre, path), 'track': table.track, 'artist': artist, 'split': table.split.map(subset_name), 'subset': table.subset}).reset_index(drop=True)
+    unused = sorted(set(map(str, there)) - set(tracks.path))
     why = f'{len(unused)} of its clips are not used: of another subset, or without a top genre in tracks.csv'
-    tracks.attrs['skipped'] = [(str(clips), f'{why}; such as {Path(unused[0]).name}')] if unused else []
+    skipped += [(str(clips), f'{why}; such as {Path(unused[0]).name}')] if unused else []
+    skipped += [(str(path), f'{wrong} of its rows are not used: their number is none of a track, or that of an earlier row')] if wrong else []
+    tracks.attrs['skipped'] = skipped
     return tracks
 
 # %% ../nbs/appendix_B_collections.ipynb #9b5ae5c3
@@ -332,9 +340,11 @@ def read_collection(
     path = Path(data)
     if path.is_file() and is_archive(path): path = extracted(path, progress)
     root = collection_root(path) if path.is_dir() else path
-    unused = songs_beside(root, path)
     tracks = fma_tracks(root) if fma_table(root) else read_tracks(root)
-    tracks.attrs['skipped'] = tracks.attrs.get('skipped', []) + unused
+    tracks.attrs['skipped'] = tracks.attrs.get('skipped', []) + songs_beside(root, path)
+    genres = sort_genres(tracks.genre)
+    if not any(map(names_a_genre, genres)):
+        tracks.attrs['notes'] = tracks.attrs.get('notes', []) + [f"no name of a genre is a well-known one; taken for genres: {', '.join(genres[:5])}{', ...' * (len(genres) > 5)}"]
     return tracks.assign(track=gtzan_names(tracks))
 
 

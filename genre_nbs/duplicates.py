@@ -25,8 +25,10 @@ from .io.cluster import progress_bar
 from .io.decode import AudioError
 from .io.finding import unreadable
 from .io.pictures import PICTURE_SUFFIXES, PictureError, read_picture
+from .io.tables import is_gap
 from .io.workers import run_each
 from .spectrograms import log_mel
+from .splitting import joined_groups
 
 # %% ../nbs/appendix_D_duplicates.ipynb #115c5c00
 FINGERPRINT_SECONDS = 60. # of a song that are looked at
@@ -165,7 +167,7 @@ def with_duplicates(
     most: int | None = None, # tracks that are compared; where there are more, none is marked
     **kwargs, # passed on to `find_duplicates`
 ) -> pd.DataFrame: # the same with a column group: the tracks of one recording share a name
-    "Tracks with their duplicates marked, for the splits of lesson 06."
+    "Tracks with their duplicates marked, for the splits of lesson 06. Groups that the tracks have already are kept whole."
     if most is not None and len(tracks) > most: return tracks
     pairs = find_duplicates(tracks, jobs=jobs, progress=progress, **kwargs)
     names = tracks.track.tolist()
@@ -173,7 +175,9 @@ def with_duplicates(
     links = (np.array([place[name] for name in pairs[column]], dtype=int) for column in ('track', 'duplicate'))
     graph = coo_array((np.ones(len(pairs)), tuple(links)), shape=(len(names), len(names)))
     labels = connected_components(graph, directed=False)[1]
-    return tracks.assign(group=np.array(names)[np.unique(labels, return_index=True)[1][labels]])
+    groups = np.array(names)[np.unique(labels, return_index=True)[1][labels]]
+    if 'group' in tracks: groups = joined_groups(groups, np.where(is_gap(tracks.group), [f'track {name}' for name in names], [f'group {name}' for name in tracks.group]))
+    return tracks.assign(group=groups)
 
 
 def duplicate_table(

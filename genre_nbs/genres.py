@@ -8,6 +8,7 @@ __all__ = ['GTZAN_GENRES', 'GENRE_SYNONYMS', 'GENRE_COLORS', 'OTHER_COLORS', 'GE
 
 # %% ../nbs/00_genres.ipynb #f6f3ca1b
 import re
+import unicodedata
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def canonical_genre(
     name: str, # a genre as somebody spelled it
 ) -> str: # lower case, words joined by '_', one name for all spellings
     "The one spelling of a genre's name. Raises `ValueError` when nothing of the name is left."
-    words = re.sub(r'[\W_]+', '_', str(name).casefold()).strip('_')
+    words = re.sub(r'[\W_]+', '_', unicodedata.normalize('NFC', str(name)).casefold()).strip('_')
     if not words: raise ValueError(f'{str(name)!r} is no genre name')
     joined = words.replace('_', '')
     return GENRE_SYNONYMS.get(joined, joined if joined in GTZAN_GENRES else words)

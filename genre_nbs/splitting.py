@@ -10,6 +10,7 @@ __all__ = ['SPLITS', 'SplitError', 'LeakError', 'random_split', 'stratified_spli
 # %% ../nbs/06_splitting.ipynb #a915c46e
 import hashlib
 import math
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -87,14 +88,16 @@ def group_split(
     what: str = 'group', # what a group is, for the error
 ) -> tuple: # indices of the training set and of the validation set, each sorted
     "Whole groups go to one subset, each genre giving the same fraction of its groups. Raises `SplitError` when a genre cannot be in both."
+    if not 0 < valid_size < 1: raise SplitError(f'the fraction of the validation set must lie between 0 and 1, and not be {valid_size}')
     table = pd.DataFrame({'group': groups, 'y': y}).groupby('group').y.agg(lambda labels: labels.mode()[0])
-    sizes = table.value_counts()
-    if sizes.min() < 2:
-        name = sizes.idxmin() if genres is None else genres[sizes.idxmin()]
+    sizes, holds = table.value_counts(), pd.crosstab(groups, y).gt(0)
+    if (having := holds.sum()[sizes.index]).min() < 2:
+        name = having.idxmin() if genres is None else genres[having.idxmin()]
         raise SplitError(f'genre {name} has a single {what}, so it cannot be in both subsets of a split by {what}')
-    n_valid = max(math.ceil(valid_size * len(table)), len(sizes)) # each genre gives one group at least
-    _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify=table.to_numpy())
-    chosen, missing = cover_genres(pd.crosstab(groups, y).gt(0), table.index.isin(valid_groups), seed)
+    n_valid = min(max(math.ceil(valid_size * len(table)), len(sizes)), len(table) - len(sizes)) # each genre gives one group at least, and keeps one
+    stratify = table.to_numpy() if sizes.min() > 1 else None # not with a genre whose groups are nearly all shared with others
+    _, valid_groups = _split(table.index.to_numpy(), n_valid, seed, stratify)
+    chosen, missing = cover_genres(holds, table.index.isin(valid_groups), seed)
     if missing:
         names = ', '.join(str(label) if genres is None else genres[label] for label in missing)
         raise SplitError(f'genre {names} cannot be in both subsets of a split by {what}: too few {what}s, or all shared with other genres')
@@ -151,7 +154,7 @@ def list_key(
     "What two ways of writing a track have in common: `blues/blues.00029.wav` and `blues.00029`."
     last = str(name).strip().replace('\\', '/').rsplit('/', 1)[-1]
     stem, dot, suffix = last.rpartition('.')
-    return stem if dot and f'.{suffix.lower()}' in AUDIO_SUFFIXES + PICTURE_SUFFIXES else last
+    return unicodedata.normalize('NFC', stem if dot and f'.{suffix.lower()}' in AUDIO_SUFFIXES + PICTURE_SUFFIXES else last)
 
 
 def read_list(
@@ -179,7 +182,7 @@ def list_split(
     if len(twice): raise SplitError(f'{folder}: its lists cannot be used, since several tracks are called {twice.index[0]!r}')
     names = np.array([keys[track] for track in tracks])
     train, valid = (np.flatnonzero(np.isin(names, list(side))) for side in sides)
-    if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {tracks[0]!r}')
+    if not len(train) or not len(valid): raise SplitError(f'{folder}: its lists name no track of this data, such as {min(sides[0], default="none")!r} against {str(tracks[0])!r}')
     return train, valid
 
 # %% ../nbs/06_splitting.ipynb #843b02ef

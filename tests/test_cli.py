@@ -229,3 +229,32 @@ def test_a_model_can_be_read_by_whom_the_umask_says(model):
     mask = os.umask(0)
     os.umask(mask)
     assert model[0].stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_json_says_all_that_the_text_says(model, tones, genre_nbs_cli, tmp_path):
+    import shutil
+
+    shutil.copytree(tones, tmp_path / "valid")
+    (tmp_path / "valid" / "manifest.csv").unlink()
+    (tmp_path / "valid" / "jazz" / "film.mkv").write_bytes(b"x")
+    words = ("train", tones, "--recipe", "mlp", "--out", tmp_path / "m", "--epochs", 1, "--valid", tmp_path / "valid", "--json")
+    result = json.loads(genre_nbs_cli(*words).stdout)
+    assert [row["path"].rsplit("/")[-1] for row in result["bad"]] == ["film.mkv"]
+    assert any("by their sound: 12 tracks" in note for note in result["split"]["notes"])
+    shutil.copy(tones / "manifest.csv", tmp_path / "valid" / "manifest.csv")
+    rows = (tmp_path / "valid" / "manifest.csv").read_text().replace("jazz artist 0", "")
+    (tmp_path / "valid" / "manifest.csv").write_text(rows)
+    done = genre_nbs_cli("evaluate", tmp_path / "valid", "--model", model[0], "--json")
+    said = "2 of 12 tracks name no artist: each counts as an artist of its own"
+    assert json.loads(done.stdout)["notes"] == [said] and f"note: {said}" in done.stderr
+    short = ("--quick", "--seeds", 1, "--trials", 1, "--epochs", 1, "--out", tmp_path / "out", "--json")
+    assert "film.mkv" in json.loads(genre_nbs_cli("optimizers", tmp_path / "valid", *short).stdout)["bad"][0]["path"]
+
+
+def test_duplicates_of_the_datas_own_split_are_not_called_kept_together(tones, genre_nbs_cli, tmp_path):
+    rows = [f"{tones / genre / genre}{i}.wav,{genre},{genre}{i},{'train' if i % 2 else 'valid'}" for genre in ("blues", "jazz") for i in range(4)]
+    rows.append(f"{tones}/jazz/jazz0.wav,jazz,copy,train")
+    (tmp_path / "m.csv").write_text("path,genre,track,split\n" + "\n".join(rows))
+    done = genre_nbs_cli("train", tmp_path / "m.csv", "--recipe", "mlp", "--out", tmp_path / "m", "--epochs", 1)
+    assert "duplicates: " in done.stderr and "kept in one subset" not in done.stderr
+    assert "in both subsets: " in done.stderr

@@ -468,3 +468,44 @@ def test_the_command_line_fetches(genre_nbs_cli, gtzan, tmp_path, serve):
     ):
         done = genre_nbs_cli("fetch", *words)
         assert done.returncode == 2 and complaint in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_tracks_that_a_list_of_artists_does_not_name_are_counted(tmp_path, gtzan):
+    (tmp_path / "a.csv").write_text("Track,Artist\nblues/blues.00000,!!!\nrock/rock.00001,???\n")
+    examples = load_collection(gtzan, SUMMARY, artists=tmp_path / "a.csv")
+    assert {"!!!", "???", "unknown (jazz)"} <= set(examples.artist)
+    assert "10 of 12 tracks have no artist in the list: those of a genre count as one artist" in examples.notes
+
+
+def test_a_table_brings_artist_and_split(tmp_path):
+    path = table(tmp_path)
+    rows = pd.read_csv(path)
+    rows["Artist"] = [name[:-6] for name in rows.filename]
+    rows.loc[0, "Artist"] = "None"
+    rows["split"] = ["Training" if i % 4 else "val" for i in range(len(rows))]
+    rows.to_csv(path, index=False)
+    examples = load_collection(path, adapt_representation(SUMMARY, path))
+    assert set(examples.split) == {"train", "valid"} and examples.artist[0] == "unknown (blues/blues.00000)" and len(set(examples.artist)) == 13
+    assert examples.notes == ["1 of 12 tracks name no artist: each counts as an artist of its own"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("label", '"Label"', 1),
+        lambda text: text.replace(",", " , ", 27).replace("filename", "\ufefffilename", 1),
+        lambda text: text + "," * 29 + "\n",
+    ],
+)
+def test_a_table_is_known_however_its_columns_are_spelled(tmp_path, change):
+    path = table(tmp_path)
+    path.write_text(change(path.read_text()))
+    examples = load_collection(path, adapt_representation(SUMMARY, path))
+    assert len(examples) == 120 and examples.songs_known
+
+
+def test_a_table_in_another_encoding_is_one_line(tmp_path):
+    path = table(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(DataError, match="is not UTF-8; save the table"):
+        load_collection(path, adapt_representation(SUMMARY, path))

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import signal
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -362,3 +363,58 @@ def test_reading_changes_nothing(damaged, tmp_path):
     with pytest.raises(DataError):
         load_examples(folder, SUMMARY)
     assert before == {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("head", ["Path,GENRE,Artist,Split", " path , genre,artist ,split "])
+def test_columns_are_found_however_they_are_spelled(tmp_path, head):
+    data = manifest(tmp_path, head + "\n" + "".join(f"{name}.wav,{genre},{name},train\n" for name, genre in zip("abcd", ["blues", "rock"] * 2)))
+    assert list(read_tracks(data)) == ["path", "genre", "track", "artist", "split"]
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("path,genre,genre\na.wav,blues,rock\n", "has two columns called genre"),
+        ("path,genre,split,Split\na.wav,blues,train,test\n", "has two columns called split"),
+        ("path,genre\na.wav,blues,x\nb.wav,rock,x\n", "its rows have more cells than its first line"),
+        ("path,genre\na.wav,???\n", r"manifest.csv: '\?\?\?' is no genre name"),
+    ],
+)
+def test_manifests_that_could_be_read_in_two_ways_are_refused(tmp_path, text, complaint):
+    with pytest.raises(DataError, match=complaint):
+        read_tracks(manifest(tmp_path, text))
+
+
+def test_rows_of_nothing_are_no_rows(tmp_path):
+    data = manifest(tmp_path, "path,genre,tempo\na.wav,blues,1\n,,\nb.wav,rock,2\n , ,\n")
+    assert read_tracks(data).track.tolist() == ["a", "b"]
+    with pytest.raises(DataError, match="row 5 lacks"):
+        read_tracks(manifest(tmp_path, "path,genre,tempo\na.wav,blues,1\n,,\nb.wav,rock,2\n,rock,\n"))
+
+
+def test_files_are_found_however_a_manifest_writes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a b.wav", "sub/c.wav", unicodedata.normalize("NFD", "é.wav"), "d.wav"):
+        save_audio(tmp_path / name, NOTE, SR)
+    cells = [" a b.wav ", "sub\\c.wav", unicodedata.normalize("NFC", "é.wav"), "~/d.wav", ".", "none.wav"]
+    (tmp_path / "manifest.csv").write_text("path,genre\n" + "".join(f"{cell},rock\n" for cell in cells))
+    bad = load_examples(tmp_path / "manifest.csv", SUMMARY).bad
+    assert bad.reason.tolist() == ["is a folder, not a song", "no such file"]
+
+
+def test_genres_of_a_manifest_may_differ_in_sign(tmp_path):
+    data = manifest(tmp_path, "path,genre\na.wav,-1\nb.wav,1\nc.wav,0\n")
+    assert read_tracks(data).genre.tolist() == ["minus_1", "1", "0"]
+
+
+@pytest.mark.parametrize("column", ["set", "Subset", "partition"])
+def test_a_split_may_be_called_otherwise(tmp_path, column):
+    tracks = read_tracks(manifest(tmp_path, f"path,genre,{column}\na.wav,blues,train\nb.wav,rock,TEST\n"))
+    assert tracks.split.tolist() == ["train", "test"] and tracks.attrs["notes"] == [f"the column {column} names training and other songs, so it is the data's own split"]
+    assert "split" not in read_tracks(manifest(tmp_path, f"path,genre,{column}\na.wav,blues,train\nb.wav,rock,small\n"))
+
+
+def test_spellings_of_an_artist_are_one_artist(tmp_path):
+    names = ["The Ann & Bob", "ann and bob ", "!!!", "???"]
+    tracks = read_tracks(manifest(tmp_path, "path,genre,artist\n" + "".join(f"{file}.wav,rock,{name}\n" for file, name in zip("abcd", names))))
+    assert tracks.artist.tolist() == ["The Ann & Bob", "The Ann & Bob", "!!!", "???"]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -222,3 +223,142 @@ def test_songs_that_a_manifest_does_not_list_are_said(tmp_path):
     (tmp_path / "manifest.csv").write_text("path,genre\nblues/blues.00000.wav,blues\nrock/rock.00000.wav,rock\n")
     assert said(tmp_path) == {"manifest.csv": "does not list 2 songs that lie in this folder, such as blues/blues.00001.wav"}
     assert read_collection(tmp_path / "manifest.csv").attrs["skipped"] == []
+
+
+def test_folders_of_subsets_are_a_split_and_no_genres(tmp_path):
+    for subset, n in (("Train", 2), ("val", 1), ("testing", 1)):
+        two_genres(tmp_path / subset, n)
+    song(tmp_path / "Train" / "stray.wav")
+    tracks = read_collection(tmp_path)
+    assert tracks.genre.unique().tolist() == ["blues", "rock"] and tracks.split.value_counts().to_dict() == {"Train": 4, "val": 2, "testing": 2}
+    assert said(tmp_path) == {"stray.wav": "lies outside the genre folders"}
+    assert set(load_collection(tmp_path, SUMMARY).split) == {"train", "valid", "test"}
+    song(tmp_path / "extra" / "rock" / "c.wav")
+    assert set(load_collection(tmp_path, SUMMARY).split) == {"train", "valid", "test", "extra"}
+    shutil.rmtree(tmp_path / "extra")
+    shutil.rmtree(tmp_path / "Train")
+    assert read_collection(tmp_path).genre.unique().tolist() == ["testing", "val"]  # nothing to train on, so these may be names
+
+
+@pytest.mark.parametrize("name", ["!!!", "___", "\U0001f3b8"])
+def test_a_folder_whose_name_is_no_genre_is_put_aside(tmp_path, name):
+    two_genres(tmp_path)
+    song(tmp_path / name / "a.wav")
+    assert len(read_collection(tmp_path)) == 4 and "cannot be that of a genre" in said(tmp_path)["a.wav"]
+
+
+def test_one_genre_in_two_spellings_of_unicode(tmp_path):
+    for form, name in (("NFC", "a"), ("NFD", "b")):
+        song(tmp_path / unicodedata.normalize(form, "café") / f"{name}.wav")
+    assert read_collection(tmp_path).genre.unique().tolist() == ["café"]
+
+
+def test_genres_of_unknown_names_are_said(tmp_path):
+    for artist in ("Ann", "Bob"):
+        song(tmp_path / artist / "a.wav")
+    assert read_collection(tmp_path).attrs["notes"] == ["no name of a genre is a well-known one; taken for genres: ann, bob"]
+    song(tmp_path / "rock" / "a.wav")
+    assert "notes" not in read_collection(tmp_path).attrs
+
+
+def test_archives_and_songs_outside_are_said(tmp_path):
+    two_genres(tmp_path / "songs")
+    song(tmp_path / "beside.wav")
+    for name in ("film.mkv", "songs/all.zip", "songs/rock/album.tar.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    reasons = said(tmp_path)
+    assert set(reasons) == {"beside.wav", "film.mkv", "all.zip", "album.tar.gz"}
+    assert reasons["beside.wav"] == "is not used, since the collection was found in songs"
+    assert "not read (.mkv)" in reasons["film.mkv"] and "is an archive" in reasons["all.zip"] and "is an archive" in reasons["album.tar.gz"]
+
+
+def test_what_is_not_read_beside_a_manifest_is_said(tmp_path):
+    two_genres(tmp_path)
+    (tmp_path / "manifest.csv").write_text("path,genre\n" + "".join(f"{g}/{g}.0000{i}.wav,{g}\n" for g in ("blues", "rock") for i in (0, 1)))
+    (tmp_path / "rock" / "live.mkv").write_bytes(b"x")
+    os.mkfifo(tmp_path / "rock" / "pipe.wav")
+    assert said(tmp_path) == {
+        "live.mkv": "is audio or video of a kind that is not read (.mkv); convert it to .wav, .flac or .mp3",
+        "pipe.wav": "is a device or a pipe, not a song",
+    }
+
+
+# ---- the Free Music Archive as it is really unpacked
+
+
+def test_fma_table_in_its_archive_or_above(tmp_path):
+    home = fma(tmp_path)
+    expected = read_collection(home / "fma_small")
+    shutil.make_archive(str(home / "fma_metadata"), "zip", home, "fma_metadata")
+    (home / "fma_metadata" / "tracks.csv").rename(home / "tracks.csv")
+    (home / "fma_metadata").rmdir()
+    assert read_collection(home / "fma_small").equals(expected)
+    (home / "tracks.csv").unlink()
+    assert read_collection(home / "fma_small").equals(expected) and read_collection(home).equals(expected)
+    (home / "fma_metadata.zip").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match="fma_metadata.zip: cannot be read as the tracks.csv of FMA"):
+        read_collection(home)
+
+
+def test_fma_clips_in_a_second_folder_or_converted(tmp_path):
+    home = fma(tmp_path)
+    (home / "fma_small").rename(home / "inner")
+    (home / "fma_small").mkdir()
+    (home / "inner").rename(home / "fma_small" / "fma_small")
+    song(home / "fma_small" / "fma_small" / "000" / "000002.wav")
+    (home / "fma_small" / "fma_small" / "000" / "000002.mp3").unlink()
+    tracks = read_collection(home)
+    assert len(tracks) == 4 and all(os.path.exists(path) for path in tracks.path) and tracks.path[0].endswith(".wav")
+
+
+@pytest.mark.parametrize("change", [("\n3,2", "\nx,2"), ("\n3,2", "\n2.5,2"), ("\n3,2", "\n2,2"), ("\n3,2", "\n,,,,,\n2,2")])
+def test_rows_of_fma_without_a_number_cost_themselves_alone(tmp_path, change):
+    fma(tmp_path)
+    (tmp_path / "fma_metadata" / "tracks.csv").write_text(FMA.replace(*change))
+    tracks = read_collection(tmp_path)
+    assert tracks.track.tolist() == ["000002", "000005", "000006"] and tracks.artist[0] == "1 Ann"
+    assert "of its rows are not used" in said(tmp_path)["tracks.csv"]
+
+
+def test_what_was_prepared_inside_a_collection_is_no_genre(tmp_path):
+    two_genres(tmp_path / "songs")
+    expected = read_collection(tmp_path).track.tolist()
+    for out in (tmp_path / "features", tmp_path / "songs" / "features"):
+        prepare(tmp_path, out, ["picture"])
+    assert read_collection(tmp_path).track.tolist() == expected
+    assert said(tmp_path) == {"features": "was written by genre-nbs prepare"}
+    examples = load_collection(tmp_path, Representation("picture", size=(64, 64), channels=1))
+    assert examples.genres == ("blues", "rock")
+    assert len(read_collection(tmp_path / "features" / "picture")) == 4
+
+
+def test_subsets_inside_genre_folders_are_a_split(tmp_path):
+    for genre in ("blues", "rock"):
+        for subset in ("train", "test"):
+            song(tmp_path / genre / subset / "a.wav")
+    tracks = read_collection(tmp_path)
+    assert tracks.genre.tolist() == ["blues"] * 2 + ["rock"] * 2 and tracks.split.tolist() == ["test", "train"] * 2
+    song(tmp_path / "rock" / "The Band" / "a.wav")  # so these are names of artists
+    assert "split" not in read_collection(tmp_path)
+
+
+@pytest.mark.parametrize("private", ["jazz", "rock/live"])
+def test_a_folder_that_lets_nobody_in_costs_itself_alone(tmp_path, monkeypatch, private):
+    "As for a user who is not root: to look at what lies in the folder is refused too."
+    two_genres(tmp_path)
+    song(tmp_path / private / "a.wav")
+    inside = f"{tmp_path / private}{os.sep}"
+
+    def refusing(function):
+        def call(path, *args, **kwargs):
+            if f"{os.fspath(path)}".startswith(inside) or function is scan and os.fspath(path) == inside[:-1]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return call
+
+    scan, look = os.scandir, os.stat
+    for name, function in (("scandir", scan), ("stat", look), ("listdir", os.listdir)):
+        monkeypatch.setattr(os, name, refusing(function))
+    assert len(read_collection(tmp_path)) == 4
+    assert list(said(tmp_path).values()) == ["is a folder that cannot be opened (Permission denied)"]

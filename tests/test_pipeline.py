@@ -144,3 +144,54 @@ def test_a_model_knows_which_tracks_it_learned(songs, tmp_path):
     assert len(renamed) == sum(track.startswith("jazz") for track in set(done.train.track))
     del model.settings["training_tracks"]
     assert learned_tracks(model, everything) is None
+
+
+def test_words_beside_the_three_subsets_are_counted(songs, tmp_path):
+    data = manifest(songs, tmp_path / "m.csv", split=lambda genre, i: ("train", "train", "train", "extra", "", "test")[i])
+    *_, how = read_subsets(data, SUMMARY)
+    assert how.notes[1] == "9 tracks (nothing: 3, extra: 3, test: 3) are not in its training set, so they are not used"
+    data = manifest(songs, tmp_path / "m.csv", split=lambda genre, i: ("train", "train", "valid", "valid", "extra", "test")[i])
+    *_, how = read_subsets(data, SUMMARY)
+    assert how.notes == ["6 tracks (extra: 3, test: 3) are neither in the training nor in the validation set of the data's own split"]
+    data = manifest(songs, tmp_path / "m.csv", split=lambda genre, i: "valid" if i < 4 else "test")
+    *_, how = read_subsets(data, SUMMARY)
+    assert "the data's own split names no training set, only 18 tracks (test: 6, valid: 12)" in how.notes[0]
+
+
+@pytest.mark.parametrize("split, shared", [("own", "6 artists"), ("track", "artists"), ("random", "tracks")])
+def test_what_both_subsets_share_is_said(songs, tmp_path, split, shared):
+    columns = {"split": lambda genre, i: "train" if i % 2 else "valid", "artist": lambda genre, i: f"{genre}{i // 3}"}
+    *_, how = read_subsets(manifest(songs, tmp_path / "m.csv", **columns), SUMMARY, split=split)
+    assert any(note.startswith("in both subsets: ") and shared in note for note in how.notes)
+    unknown = {"split": columns["split"], "artist": lambda genre, i: "" if genre == "rock" else f"{genre}{i}"}
+    *_, how = read_subsets(manifest(songs, tmp_path / "m.csv", **unknown), SUMMARY)
+    assert not [note for note in how.notes if "in both" in note]
+
+
+def test_a_validation_set_that_was_learned_is_said(songs, tmp_path):
+    (tmp_path / "valid").mkdir()
+    for genre in ("blues", "jazz", "rock"):
+        (tmp_path / "valid" / genre).mkdir()
+        shutil.copy(songs / genre / "3.wav", tmp_path / "valid" / genre / "another name.wav")
+    (tmp_path / "valid" / "jazz" / "new.wav").write_bytes(b"no song")
+    learn, held_out, how = read_subsets(songs, SUMMARY, valid=tmp_path / "valid")
+    assert how.notes == ["in both subsets, by their sound: 3 tracks, such as blues/another name; the scores are too good"]
+    assert read_subsets(songs, SUMMARY)[2].notes == []
+
+
+def test_what_lists_leave_out_is_said(songs, tmp_path):
+    data = tmp_path / "songs"
+    for genre in ("blues", "jazz"):
+        (data / genre).mkdir(parents=True)
+        for i in range(4):
+            shutil.copy(songs / genre / f"{i}.wav", data / genre / f"{genre}{i}.wav")
+    (tmp_path / "train.txt").write_text("blues0\njazz0\nnowhere\n")
+    (tmp_path / "val.txt").write_text("blues/blues1.wav\njazz1\n")
+    *_, how = read_subsets(data, SUMMARY, split=tmp_path)
+    assert how.notes == ["in neither list, so not used: 4 tracks", "in the lists, but not in this data: 1 track, such as nowhere"]
+
+
+def test_too_many_tracks_for_duplicates_are_said(songs, monkeypatch):
+    monkeypatch.setattr(pipeline, "MOST_COMPARED", 17)
+    assert read_subsets(songs, SUMMARY, duplicates=True)[2].notes == ["more than 17 tracks: duplicates were not looked for"]
+    assert read_subsets(songs, SUMMARY, split="random", duplicates=True)[2].notes[0].startswith("in both subsets: ")

@@ -261,3 +261,25 @@ def test_memory_does_not_grow_with_the_number_of_songs(many, tmp_path):
     )
     peaks = [int(subprocess.check_output([sys.executable, "-c", code, data, tmp_path / name])) for name, data in (("a", few), ("b", many))]
     assert peaks[1] - peaks[0] < 15, peaks  # MiB; the mel windows of the 100 further songs alone are 5 MiB of mapped file
+
+
+def test_pictures_of_songs_with_long_names_can_be_written(tones, tmp_path):
+    for i, name in enumerate(("a" * 120 + "/" + "b" * 120 + "/" + "c" * 100, "é" * 120, "x" * 249 + "!", "x" * 249 + "?")):
+        path = tmp_path / "songs" / ("jazz", "blues")[i % 2] / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tones / "jazz" / "jazz0.wav", path)
+    assert prepare(tmp_path / "songs", tmp_path / "out", ["picture"])["n"] == 4
+    assert len(load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))) == 4
+
+
+def test_names_that_no_table_can_hold_are_written_out(tones, tmp_path):
+    for name in (b"no \xff utf8", b"a\rreturn", b"line\nend", b"comma, \"quote\""):
+        for genre in ("jazz", "metal"):
+            (tmp_path / "songs" / genre).mkdir(parents=True, exist_ok=True)
+            shutil.copy(tones / genre / f"{genre}0.wav", os.path.join(os.fsencode(tmp_path / "songs" / genre), name + b".wav"))
+            (tmp_path / "songs" / genre / "bad\r1.wav").write_bytes(b"no song")
+    prepare(tmp_path / "songs", tmp_path / "out", ["summary", "picture"])
+    direct, prepared = load_examples(tmp_path / "songs", Representation("summary")), load_arrays(tmp_path / "out" / "summary")
+    assert direct.track.tolist() == prepared.track.tolist() and "jazz/no \\udcff utf8" in prepared.track and "metal/a\\rreturn" in prepared.track
+    pictures = load_examples(tmp_path / "out" / "picture", Representation("picture", channels=1, size=(64, 64)))
+    assert list(pictures.track) == list(dict.fromkeys(direct.track)) and len(pd.read_csv(tmp_path / "out" / "bad.csv")) == 2

@@ -1,5 +1,7 @@
 "Splits that cannot leak, duplicates, and list files."
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -378,3 +380,36 @@ def test_artists_of_the_index_split_pictures(real_data):
     artists = read_artists(real_data / "gtzan_lists" / "GTZANindex.txt")
     assert len(artists) == 1000 and artists["blues/blues.00000"] == "John Lee Hooker"
     assert examples.artist[0] == "John Lee Hooker"
+
+
+@pytest.mark.parametrize("sizes, fraction", [([2, 2], 0.7), ([2, 2], 0.99), ([3, 3, 100], 0.99), ([2] * 10, 0.9), ([2, 9], 0.001)])
+def test_each_genre_keeps_a_group_however_large_the_fraction(sizes, fraction):
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    train, valid = group_split(y, np.array([f"g{i}" for i in range(len(y))]), fraction, 0)
+    assert set(y[train]) == set(y[valid]) == set(y)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan"), float("inf")])
+def test_a_fraction_that_is_none(fraction):
+    with pytest.raises(SplitError, match="must lie between 0 and 1"):
+        group_split(np.repeat([0, 1], 4), np.arange(8).astype(str), fraction)
+
+
+def test_a_genre_with_two_groups_of_which_one_is_shared_is_in_both_subsets():
+    y, groups = np.array([0, 0, 0, 1, 1]), np.array(["a", "both", "both", "both", "b"])
+    for seed in range(10):
+        train, valid = group_split(y, groups, 0.3, seed)
+        assert set(y[train]) == set(y[valid]) == {0, 1} and not set(groups[train]) & set(groups[valid])
+
+
+def test_groups_that_a_manifest_names_outlive_the_search_for_duplicates(songs):
+    tracks = read_collection(songs)
+    named = {"disco/disco": "live", "metal/metal": "live", "jazz/jazz": "club", "hiphop/hiphop": "club", "rock/rock": ""}
+    marked = with_duplicates(tracks.assign(group=tracks.track.map(named).fillna("nan")))
+    groups = marked.groupby("group").track.agg(set).loc[lambda g: g.str.len() > 1].tolist()
+    expected = [{"disco/disco", "metal/metal"}, {"jazz/jazz", "jazz/a later", "jazz/b much later", "hiphop/hiphop"}, {"pop/pop", "rock/c wrong genre"}]
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, expected))
+
+
+def test_lists_fit_names_in_both_spellings_of_unicode():
+    assert list_key(unicodedata.normalize("NFD", "jazz/é.wav")) == list_key(unicodedata.normalize("NFC", "é"))

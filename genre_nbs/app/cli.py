@@ -246,10 +246,12 @@ def train(
 
 def report_training(done, path, valid_given, as_json):
     "Say what came of a training."
-    for subset in (done.train, done.valid) if valid_given else (done.train,):
+    subsets = (done.train, done.valid) if valid_given else (done.train,)
+    for subset in subsets:
         say_bad(subset.bad)
+    kept = ", kept in one subset" if done.split.how in ("track", "artist", "hash") else ""
     for names in done.duplicates.tracks:
-        say(f"duplicates, kept in one subset: {', '.join(names)}")
+        say(f"duplicates{kept}: {', '.join(names)}")
     say_notes(done.split.notes)
     lines = score_lines(done.evaluations) or ALL_LEARNED
     result = {
@@ -257,7 +259,7 @@ def report_training(done, path, valid_given, as_json):
         "model": str(path),
         "split": done.classifier.settings["split"],
         "settings": shown_settings(done.classifier),
-        "bad": bad_list(done.train.bad),
+        "bad": [row for subset in subsets for row in bad_list(subset.bad)],
         "duplicates": done.duplicates.tracks.tolist(),
     }
     emit(result, as_json, f"{lines}\n{done.split}\nModel: {path}")
@@ -286,7 +288,7 @@ def evaluate(
         classifier = load_model(model_file(model))
     examples = load_collection(data, classifier.representation, classifier.genres, jobs, sys.stderr.isatty())
     evaluations = evaluate_classifier(classifier, examples, by)
-    say_bad(examples.bad)
+    say_bad(examples.bad, examples.notes)
     learned, last = learned_tracks(classifier, examples), list(evaluations.values())[-1]
     if learned:
         n = sizes(examples)["tracks"] or len(examples)
@@ -297,7 +299,7 @@ def evaluate(
         save_confusion(last, plot)
     tested = last.per_genre[last.per_genre["support"] > 0]
     text = f"{score_lines(evaluations)}\ntested on {in_words(sizes(examples))}\n\n{tested.round(3).to_string()}"
-    result = {**score_dict(evaluations), "data": sizes(examples), "learned": learned, "bad": bad_list(examples.bad)}
+    result = {**score_dict(evaluations), "data": sizes(examples), "learned": learned, "bad": bad_list(examples.bad), "notes": examples.notes}
     emit(result, as_json, text)
 
 
@@ -365,7 +367,7 @@ def optimizers(
     study, bad, division = compare.make_study(found, data, table, quick, changes, valid, split, test, seed, **where)
     say_bad(bad, division.notes)
     try:
-        result = compare.compare(study, out) | {"split": division.to_dict()}
+        result = compare.compare(study, out) | {"split": division.to_dict(), "bad": bad_list(bad)}
     except KeyboardInterrupt:
         say(f"the runs that are done are kept in {table}; the same command goes on from there")
         raise

@@ -16,7 +16,7 @@ from genre_nbs.duplicates import duplicate_table, with_duplicates
 from genre_nbs.evaluation import evaluate_by, Evaluation
 from genre_nbs.io.checkpoints import CheckpointError
 from genre_nbs.io.tables import check_two_genres, subset_name
-from genre_nbs.splitting import split_examples, SplitError, SPLITS
+from genre_nbs.splitting import list_key, read_list, split_examples, SplitError, SPLITS
 from genre_nbs.training import History, make_optimizer
 
 
@@ -153,15 +153,46 @@ def read_subsets(data, representation, valid=None, split=None, valid_size=0.3, s
         train, held_out, how.how = divide(examples, split, valid_size, seed, how.notes)
     subsets = {"training": train} | ({} if held_out is None else {"validation": held_out})
     how.train, how.valid = sizes(train), {} if held_out is None else sizes(held_out)
+    if grouped and duplicates and len(np.unique(examples.track)) > MOST_COMPARED:
+        how.notes.append(f"more than {MOST_COMPARED} tracks: duplicates were not looked for")
     for name, subset in subsets.items():
         if absent := [genre for label, genre in enumerate(examples.genres) if label not in subset.y]:
             how.notes.append(f"the {name} set has no track of {', '.join(absent)}")
+    if held_out is not None:
+        how.notes += [*(held_out.notes if valid is not None else []), *leak_notes(train, held_out, valid is None)]
     return check_two_genres(train), held_out, how
+
+
+def leak_notes(train, held_out, one_collection) -> list:
+    "What training and validation set share, a sentence each. In two collections one name may stand for two songs, so there it is the sound that is compared."
+    notes, kinds = [], {"artist": (train.artist, held_out.artist)}
+    if one_collection:
+        kinds |= {"track": (train.track, held_out.track), "recording": (train.group, held_out.group)}
+    for what, names in kinds.items():
+        shared = [] if any(one is None for one in names) else np.intersect1d(*names)
+        shared = [name for name in shared if not name.startswith("unknown (")]
+        if shared:
+            notes.append(f"in both subsets: {in_words({f'{what}s': len(shared)})}, such as {shared[0]}; the scores are too good for songs of other {what}s")
+    marks = set(track_checksums(train).values()) if train.songs_known and held_out.songs_known else set()
+    if alike := [track for track, mark in track_checksums(held_out).items() if mark in marks]:
+        notes.append(f"in both subsets, by their sound: {in_words({'tracks': len(alike)})}, such as {alike[0]}; the scores are too good")
+    return notes
+
+
+def list_notes(folder, tracks) -> list:
+    "What list files and the tracks of a collection do not share, a sentence each."
+    known = {list_key(track) for track in np.unique(tracks)}
+    listed = {name for pattern in ("train*.txt", "val*.txt") for path in Path(folder).glob(pattern) for name in read_list(path)}
+    rest, absent = len(known - listed), sorted(listed - known)
+    notes = [f"in neither list, so not used: {in_words({'tracks': rest})}"] if rest else []
+    return notes + ([f"in the lists, but not in this data: {in_words({'tracks': len(absent)})}, such as {absent[0]}"] if absent else [])
 
 
 def divide(examples, split, valid_size, seed, notes):
     "Training examples, validation examples, and the way they were split; what was decided on the way is added to `notes`."
     examples, way = way_to_split(examples, split, notes)
+    if way not in (None, *SPLITS):
+        notes += list_notes(way, examples.track)
     if way is not None:
         return *split_examples(examples, way, valid_size, seed), way if way in SPLITS else "list files"
     if examples.artist is not None:
@@ -176,8 +207,8 @@ def way_to_split(examples, split, notes):
     "The examples to divide, and how: as asked, by the data's own split where it names both subsets, or None: by artist where that can be, else by track."
     subsets = named_subsets(examples)
     if split in (None, "own") and {"train", "valid"} <= set(subsets):
-        rest = len(np.unique(examples.track[~np.isin(subsets, ["train", "valid"])]))
-        notes += [f"{rest} tracks are neither in the training nor in the validation set of the data's own split"] if rest else []
+        if rest := tracks_of(examples, subsets, ~np.isin(subsets, ["train", "valid"])):
+            notes.append(f"{rest} are neither in the training nor in the validation set of the data's own split")
         return examples, "own"
     if split == "own" and "train" not in subsets:
         return examples, "own"  # `split_examples` says what is missing
@@ -185,8 +216,19 @@ def way_to_split(examples, split, notes):
         notes.append(f"the column split names no subset ({', '.join(np.unique(examples.split)[:5])}), so it is not used")
     if split in (None, "own") and "train" in subsets:
         notes.append("the data's own split names no validation set, so a part of its training set is held out")
+        if rest := tracks_of(examples, subsets, subsets != "train"):
+            notes.append(f"{rest} are not in its training set, so they are not used")
         return examples.take(np.flatnonzero(subsets == "train")), None
+    if split is None and len(subsets):
+        notes.append(f"the data's own split names no training set, only {tracks_of(examples, subsets, subsets != 'train')}: a test set is kept apart, the rest is divided")
     return without_test(examples, notes), split
+
+
+def tracks_of(examples, subsets, rows) -> str:
+    "How many tracks some rows hold, by the word in their column split unless all say test; '' for no row."
+    words = {word or "nothing": len(np.unique(examples.track[rows & (subsets == word)])) for word in np.unique(subsets[rows])}
+    said = "" if set(words) == {"test"} else f" ({', '.join(f'{word}: {n}' for word, n in words.items())})"
+    return f"{sum(words.values())} tracks{said}" if words else ""
 
 
 def named_subsets(examples) -> np.ndarray:

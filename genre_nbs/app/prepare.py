@@ -40,6 +40,7 @@ VERSION = 1  # raise it when the same song and settings begin to give other numb
 SR = 22050  # sample rate of all three, in Hz
 ARRAYS = {kind: Representation(kind, sr=SR) for kind in ("summary", "mel")}
 KINDS = (*ARRAYS, "picture")
+MOST_OF_NAME = 200  # bytes of a picture's name without its ending; systems take 255
 
 
 @dataclass(frozen=True)
@@ -212,8 +213,11 @@ def write_csv(path, table):
 
 
 def harmless(cell):
-    "A cell that no spreadsheet takes for a formula: OWASP's advice is an apostrophe before a leading = + - @, tab or return."
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    "A cell that no spreadsheet takes for a formula: OWASP's advice is an apostrophe before a leading = + - @ or tab. A return, which would end the row, is written out."
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r", "\\r")
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t")) else cell
 
 
 def gather(out, kind, tracks, done):
@@ -256,6 +260,7 @@ def picture_names(tracks):
     seen, names = Counter(), []
     for genre, track in zip(tracks.genre, tracks.track, strict=True):
         stem = re.sub(r"[^\w.-]+", "_", track.removeprefix(f"{genre}/")).lstrip(".") or "track"
+        stem = os.fsencode(stem)[-MOST_OF_NAME:].decode(errors="ignore")  # its end: the folders of a long path are the same for many
         name = f"{genre}/{stem}"
         seen[name] += 1
         names.append(f"{name}.png" if seen[name] == 1 else f"{name}~{seen[name]}.png")

@@ -3,11 +3,16 @@
 import os
 import re
 import stat
+import unicodedata
+import zipfile
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from genre_nbs.io.decode import AUDIO_SUFFIXES
 from genre_nbs.io.pictures import PICTURE_SUFFIXES
+from genre_nbs.io.tables import subset_name, SUBSETS
 
 OTHER_SUFFIXES = tuple(
     f".{name}"
@@ -17,6 +22,7 @@ OTHER_SUFFIXES = tuple(
         "wma wmv wv"
     ).split()
 )  # endings of audio and video; those that we do not read are said where they are met
+ARCHIVES = (".7z", ".gz", ".rar", ".tar", ".tgz", ".zip")
 OTHER_PICTURES = (".bmp", ".gif", ".tif", ".tiff", ".webp")
 COVER_NAME = re.compile(r"(cover|folder|front|back|albumart.*|album|artwork|booklet|inlay|thumb)[-_ ()\d]*", re.IGNORECASE)
 
@@ -27,6 +33,7 @@ class Found:
 
     files: list = field(default_factory=list)  # songs, or spectrogram pictures, sorted
     skipped: list = field(default_factory=list)  # (path, reason) of what is not used
+    subsets: int | None = None  # which folder of a path names its subset, 0: `train/rock/a.wav`, 1: `rock/train/a.wav`; None where none does
 
 
 def is_hidden(name: str) -> bool:
@@ -42,8 +49,9 @@ def find_files(
     if not root.is_dir():
         return found
     files = sorted(walk(root, found))
-    parts = {path: path.relative_to(root).parts for path in files}
-    songs = {parts[path][0] for path in files if path.suffix.lower() in AUDIO_SUFFIXES}
+    found.subsets = subset_folder([path.relative_to(root).parts for path in files if path.suffix.lower() in AUDIO_SUFFIXES + PICTURE_SUFFIXES])
+    parts = {path: path.relative_to(root).parts[found.subsets == 0 :] for path in files}
+    songs = {parts[path][0] for path in files if path.suffix.lower() in AUDIO_SUFFIXES and parts[path]}
     for path in files:
         reason = why_unused(path, parts[path], songs)
         if reason is None:
@@ -56,6 +64,18 @@ def find_files(
     return found
 
 
+def subset_folder(
+    parts: list,  # of the paths of songs or pictures within a collection
+) -> int | None:  # which folder names the subset, see `Found`
+    "Whether genre folders lie in folders such as `train` and `test`, or such folders, and nothing else, in all genre folders."
+    for place in (0, 1):
+        names = {subset_name(folders[place]) for folders in parts if len(folders) > place + 1}
+        inside = [len(folders) > 2 for folders in parts]
+        if "train" in names and len(names & set(SUBSETS)) > 1 and (any(inside) if place == 0 else all(inside) and names <= set(SUBSETS)):
+            return place
+    return None
+
+
 def find_songs(
     folder,  # holds songs (or else pictures) at any depth
 ) -> Found:
@@ -64,38 +84,55 @@ def find_songs(
     files = sorted(walk(Path(folder), found))
     songs = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     found.files = songs or [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES]
-    for path in files:
-        if path.suffix.lower() not in AUDIO_SUFFIXES and path.suffix.lower() in OTHER_SUFFIXES:
-            found.skipped.append((str(path), unread_kind(path)))
+    found.skipped += [(str(path), unread_kind(path)) for path in files if is_unread(path)]
     found.skipped.sort()
     return found
 
 
+def is_unread(path) -> bool:
+    "Whether a file is by its ending audio, video or an archive of them, of a kind that is not read."
+    return path.suffix.lower() in OTHER_SUFFIXES + ARCHIVES and path.suffix.lower() not in AUDIO_SUFFIXES
+
+
 def unread_kind(path) -> str:
-    "Why a file of a known ending of audio or video is not used."
+    "Why such a file is not used."
+    if path.suffix.lower() in ARCHIVES:
+        return "is an archive, and archives in folders are not opened; unpack it there"
     return f"is audio or video of a kind that is not read ({path.suffix.lower()}); convert it to .wav, .flac or .mp3"
 
 
-def genre_folders(root) -> list:
-    "The folders right inside a folder, sorted."
+def entries(folder) -> list:
+    "What lies right inside a folder and is not hidden, sorted; nothing for one that cannot be opened."
     try:
-        return [path for path in sorted(Path(root).iterdir()) if not is_hidden(path.name) and path.is_dir()]
+        return [path for path in sorted(Path(folder).iterdir()) if not is_hidden(path.name)]
     except OSError:
         return []
+
+
+def genre_folders(root) -> list:
+    "The folders right inside a folder, sorted, but for what `genre-nbs prepare` wrote there."
+    return [path for path in entries(root) if os.path.isdir(path) and not is_prepared(path)]
+
+
+def is_prepared(folder) -> bool:
+    "Whether `genre-nbs prepare` wrote a folder: its pictures and arrays are no further songs."
+    return os.path.isfile(os.path.join(folder, "bad.csv")) and os.path.isdir(os.path.join(folder, "cache"))
 
 
 def why_unused(path, parts, genres_with_songs):
     "None for a file that is used, '' for one that nobody would miss, and else the reason why it is not used."
     suffix = path.suffix.lower()
-    if len(parts) == 1:
-        return "lies outside the genre folders" if suffix in AUDIO_SUFFIXES + OTHER_SUFFIXES else ""
+    if len(parts) < 2:
+        return unread_kind(path) if suffix in ARCHIVES else "lies outside the genre folders" if suffix in AUDIO_SUFFIXES + OTHER_SUFFIXES else ""
+    if suffix in AUDIO_SUFFIXES + PICTURE_SUFFIXES and not re.search(r"[^\W_]", parts[0]):
+        return "lies in a folder whose name, without a letter or a number, cannot be that of a genre"
     if suffix in AUDIO_SUFFIXES:
         return None
     if suffix in PICTURE_SUFFIXES:
         if parts[0] not in genres_with_songs:
             return None
         return "" if COVER_NAME.fullmatch(path.stem) else "is a picture beside songs, so it is taken for a cover and not for a spectrogram"
-    if suffix in OTHER_SUFFIXES:
+    if is_unread(path):
         return unread_kind(path)
     return f"is a picture of a kind that is not read ({suffix})" if suffix in OTHER_PICTURES and parts[0] not in genres_with_songs else ""
 
@@ -109,6 +146,9 @@ def walk(root, found):
         folder, linked = todo.pop() if todo else links.pop(0)
         if linked and identity(folder) in seen:
             found.skipped.append((str(folder), "is a link to a folder that is read already, or that holds this one"))
+            continue
+        if folder != root and is_prepared(folder):
+            found.skipped.append((str(folder), "was written by genre-nbs prepare"))
             continue
         seen.add(identity(folder))
         try:
@@ -152,7 +192,7 @@ def kind_of(entry):
 
 def is_array_folder(path) -> bool:
     "Whether a folder holds `X.npy` and `labels.npy`."
-    return (Path(path) / "X.npy").is_file() and (Path(path) / "labels.npy").is_file()
+    return all(os.path.isfile(os.path.join(path, name)) for name in ("X.npy", "labels.npy"))
 
 
 def are_fma_clips(
@@ -166,34 +206,53 @@ def are_fma_clips(
 def songs_beside(
     root: Path,  # the folder of genre folders that is read
     top: Path,  # the folder that was named
-) -> list:  # (folder, reason) of each folder beside the way from `top` to `root` that holds songs
+) -> list:  # (path, reason) of each song, and each folder with songs, beside the way from `top` to `root`
     "Songs that nobody reads, since the collection was found deeper down."
-    rows = []
+    rows, why = [], f"since the collection was found in {root.relative_to(top)}"
     for parent in [root, *root.parents][: len(root.relative_to(top).parts)]:
-        for other in genre_folders(parent.parent):
-            if other != parent and not other.name.startswith("fma_metadata"):
-                n = len(walk_songs(other))
-                if n:
-                    rows.append((str(other), f"holds {n} songs that are not used, since the collection was found in {root.relative_to(top)}"))
+        for other in entries(parent.parent):
+            if other == parent or other.name.startswith("fma_metadata"):
+                continue
+            if os.path.isdir(other) and (n := len(others(other, [])[0])):
+                rows.append((str(other), f"holds {n} songs that are not used, {why}"))
+            if os.path.isfile(other) and (is_unread(other) or other.suffix.lower() in AUDIO_SUFFIXES):
+                rows.append((str(other), unread_kind(other) if is_unread(other) else f"is not used, {why}"))
     return rows
 
 
-def walk_songs(folder) -> set:
-    "The paths of all songs below a folder."
-    return {str(path) for path in walk(Path(folder), Found()) if path.suffix.lower() in AUDIO_SUFFIXES}
+def others(
+    folder,  # a folder of which some files are used
+    used,  # their paths
+) -> tuple:  # the other songs, sorted; (path, reason) of what looks like songs but is not read
+    "What lies in a folder and is not used."
+    found, known = Found(), {os.path.abspath(path) for path in used}
+    files = sorted(path for path in walk(Path(folder), found) if os.path.abspath(path) not in known)
+    songs = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    said = [row for row in found.skipped if not row[1].endswith("an empty folder")]
+    return songs, sorted(said + [(str(path), unread_kind(path)) for path in files if is_unread(path)])
 
 
 def unlisted(
     folder,  # a folder with a manifest
     listed,  # paths that the manifest names
-) -> list:  # [(manifest, reason)], or []
-    "Songs that lie in a folder and are not in its manifest."
-    known = {os.path.abspath(path) for path in listed}
-    extra = sorted(path for path in walk_songs(folder) if os.path.abspath(path) not in known)
+) -> list:  # (path, reason)
+    "Songs that lie in a folder and are not in its manifest, and what looks like songs but is not read."
+    extra, rows = others(folder, listed)
     if not extra:
-        return []
+        return rows
     files = "1 song that lies" if len(extra) == 1 else f"{len(extra)} songs that lie"
-    return [(str(Path(folder) / "manifest.csv"), f"does not list {files} in this folder, such as {os.path.relpath(extra[0], folder)}")]
+    return [(str(Path(folder) / "manifest.csv"), f"does not list {files} in this folder, such as {os.path.relpath(extra[0], folder)}"), *rows]
+
+
+def listed_file(
+    folder: Path,  # of the manifest
+    name: str,  # a path in it
+) -> str:  # the path of the file; where none is found, of the one that was named
+    "Where a file is that a manifest names, also with blanks around, from the home folder, as Windows writes it, or with accents written in the other way."
+    plain = str(name).strip()
+    ways = [str(name), plain, os.path.expanduser(plain), plain.replace("\\", "/")]
+    ways += [unicodedata.normalize(form, ways[-1]) for form in ("NFC", "NFD")]
+    return next((str(folder / way) for way in ways if "\0" not in way and os.path.exists(folder / way)), str(folder / name))
 
 
 def unreadable(
@@ -215,17 +274,41 @@ def unreadable(
 
 
 FMA_SUBSETS = ("small", "medium", "large", "full")
+FMA_FOLDERS = tuple(f"fma_{name}" for name in FMA_SUBSETS)
+MOST_OF_TABLE = 2**30  # bytes of tracks.csv; the real one has 260 million
 
 
 def fma_table(
     folder,  # an FMA folder
-):  # the path of its tracks.csv, or None
-    "Where `fma_metadata/tracks.csv` is: inside the folder, beside it, or right in it."
+):  # the path of its tracks.csv, or of the archive that holds it, or None
+    "Where `tracks.csv` is: in `fma_metadata` inside the folder or beside it, right in it, or for folders such as `fma_small` in the one above."
     folder = Path(folder)
-    places = [folder / "fma_metadata", folder.parent / "fma_metadata", folder]
-    found = [place / "tracks.csv" for place in places if (place / "tracks.csv").is_file()]
-    holds_clips = any(re.fullmatch(r"\d{3}|fma_(small|medium|large|full)", path.name) for path in genre_folders(folder))
-    return found[0] if found and holds_clips else None
+    if not any(re.fullmatch(r"\d{3}", path.name) or path.name in FMA_FOLDERS for path in genre_folders(folder)):
+        return None
+    above = [folder.parent] if folder.name in FMA_FOLDERS else []
+    places = [folder / "fma_metadata", folder.parent / "fma_metadata", folder, *above]
+    files = [place / "tracks.csv" for place in places] + [place / "fma_metadata.zip" for place in (folder, folder.parent)]
+    return next((file for file in files if os.path.isfile(file)), None)
+
+
+@contextmanager
+def open_fma_table(
+    path,  # tracks.csv, or fma_metadata.zip
+):  # yields an open file
+    "Open the table of the Free Music Archive. Raises `ValueError` or `OSError` when that cannot be."
+    if Path(path).suffix != ".zip":
+        with open(path, "rb") as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = next((one for one in archive.infolist() if one.filename.removeprefix("fma_metadata/") == "tracks.csv"), None)
+            if inside is None or inside.file_size > MOST_OF_TABLE:
+                raise ValueError("there is no tracks.csv in it" if inside is None else "its tracks.csv is too large")
+            with archive.open(inside) as file:
+                yield file
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"the archive cannot be read: {error}") from error
 
 
 GENRE_WORDS = frozenset(
@@ -233,7 +316,10 @@ GENRE_WORDS = frozenset(
     "disco downtempo drum dub dubstep easy edm electro electronic electronica experimental flamenco folk funk fusion gospel grime grunge "
     "hardcore hardrock hip hiphop historic house indie industrial instrumental international jazz jungle latin lofi metal mpb newage opera "
     "orchestral pop polka postrock progressive psychedelic punk ragtime rap reggae reggaeton rnb rock rocknroll romantic salsa samba ska "
-    "soul soundtrack spoken swing tango techno trance trap trip triphop urban vocal waltz world".split()
+    "soul soundtrack spoken swing tango techno trance trap trip triphop urban vocal waltz world "
+    "bachata bebop bhangra bollywood boogie cajun celtic chillout chiptune cumbia darkwave dixieland dnb emo eurodance fado foxtrot garage "
+    "glitch gothic highlife idm jpop klezmer kpop krautrock lounge mariachi merengue motown noise oldies qawwali rai ranchera rocksteady "
+    "rumba schlager screamo shoegaze skiffle songwriter surf synthpop synthwave tejano turntablism vallenato vaporwave zouk zydeco".split()
 )
 
 

@@ -28,7 +28,7 @@ from .io.cluster import progress_bar
 from .io.decode import AUDIO_SUFFIXES, AudioError
 from .io.downloads import extract, extracted, fetch, is_archive
 from genre_nbs.io.finding import (
-    find_files, FMA_SUBSETS, fma_table, genre_folders, is_array_folder, is_one_genre, songs_beside,
+    find_files, FMA_SUBSETS, fma_table, genre_folders, holds_folder, is_array_folder, is_one_genre, songs_beside,
     walk_songs)
 from .io.pictures import PICTURE_SUFFIXES
 from .io.tables import is_gap, label_names, read_csv, subset_name
@@ -67,7 +67,7 @@ def collection_root(
     for name in ('genres_original', 'genres', 'Data'):
         if (folder / name).is_dir(): return collection_root(folder / name)
     children = genre_folders(folder)
-    known = [child for child in children if fma_table(child) or any((child / name).is_dir() for name in ('genres_original', 'Data/genres_original'))]
+    known = [child for child in children if fma_table(child) or holds_folder(child, 'genres_original', 'Data/genres_original')]
     if len(known) == 1: return collection_root(known[0])
     if len(children) == 1 and not children[0].is_symlink() and not holds_songs(children[0]) and not is_one_genre(children[0]):
         return collection_root(children[0])

@@ -84,6 +84,14 @@ def genre_folders(root) -> list:
         return []
 
 
+def holds_folder(
+    folder,  # a folder
+    *names,  # of folders inside it
+) -> bool:
+    "Whether one of these folders is there; no where it cannot be looked into."
+    return any(os.path.isdir(Path(folder) / name) for name in names)
+
+
 def why_unused(path, parts, genres_with_songs):
     "None for a file that is used, '' for one that nobody would miss, and else the reason why it is not used."
     suffix = path.suffix.lower()
@@ -223,7 +231,7 @@ def fma_table(
     "Where `fma_metadata/tracks.csv` is: inside the folder, beside it, or right in it."
     folder = Path(folder)
     places = [folder / "fma_metadata", folder.parent / "fma_metadata", folder]
-    found = [place / "tracks.csv" for place in places if (place / "tracks.csv").is_file()]
+    found = [place / "tracks.csv" for place in places if os.path.isfile(place / "tracks.csv")]  # no where it cannot be looked into
     holds_clips = any(re.fullmatch(r"\d{3}|fma_(small|medium|large|full)", path.name) for path in genre_folders(folder))
     return found[0] if found and holds_clips else None
 

@@ -5,7 +5,7 @@ import signal
 import sys
 
 
-def stop(*_):
+def stop():
     "End at once, in one line."
     os.write(2, b"stopped\n")
     os._exit(130)
@@ -24,13 +24,22 @@ def open_closed():
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
+def interrupt(number, frame):
+    "What Ctrl-C does. An import would swallow the exception where it expects another (`except: pass`), so it is not left to it."
+    while frame is not None:
+        if "importlib._bootstrap" in frame.f_code.co_filename:
+            stop()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
 def main():
     "Run the command line."
     open_closed()
-    before = signal.signal(signal.SIGINT, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as nohup and a shell's background jobs have it
+        signal.signal(signal.SIGINT, interrupt)
     from genre_nbs.app.cli import main as command_line
 
-    signal.signal(signal.SIGINT, before)
     try:
         command_line()
     finally:  # all is said and done: Ctrl-C while Python ends changes nothing

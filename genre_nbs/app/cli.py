@@ -305,7 +305,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", help=SONG_HELP)],
+    songs: Annotated[list[Path], typer.Argument(metavar="SONG...", readable=False, help=SONG_HELP)],
     model: Model = None,
     timeline: Annotated[Path | None, typer.Option(help="Picture file for the genre over time (.png, .svg, .pdf); one a song.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many genres to name for each song.")] = 3,

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -28,7 +28,8 @@ def loading():
 
 def say(line=""):
     "A line for people, on standard error, so that standard output holds the result alone."
-    print(printable(line).strip(), file=sys.stderr)
+    with suppress(OSError):  # a full disk or a closed pipe there stops no work
+        print(printable(line).strip(), file=sys.stderr)
 
 
 def printable(text):
@@ -49,7 +50,10 @@ def emit(result, as_json, text):
         text.encode(encoding)
     except UnicodeEncodeError:  # a name that is no UTF-8, or a terminal that is none
         text = json.dumps(result, allow_nan=False) if as_json else text.encode(encoding, "backslashreplace").decode(encoding)
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def say_bad(bad, notes=()):

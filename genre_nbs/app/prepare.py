@@ -172,14 +172,14 @@ def swept(out):
             sweep_parts(out)
         try:
             yield
-            if alone:
-                sweep_parts(out)  # of workers that were killed
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             said = f"the disk that holds {out} is full ({shutil.disk_usage(out).free / 1e6:.1f} MB free); make room, and the same command goes on"
             raise OSError(error.errno, said, error.filename) from error
         finally:
+            if alone:
+                sweep_parts(out)  # of workers that were killed, by Ctrl-C too
             if made and not any(out.iterdir()):
                 out.rmdir()
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from genre_nbs.io.files import atomic_path
@@ -32,11 +33,21 @@ def save_checkpoint(
     tensors |= {k: v for k, v in moments.items() if isinstance(v, torch.Tensor)}
     plain = {k: v for k, v in moments.items() if k not in tensors}
     about = {"settings": run.settings, "history": asdict(run.history), "groups": state["param_groups"], "plain": plain}
+    tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    header = json.dumps([content_checksum(about, tensors), about])
     with atomic_path(path) as part:
-        try:
-            save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, {HEADER: json.dumps(about)})
-        except SafetensorError as error:
-            raise OSError(None, f"cannot be written ({error})", str(path)) from error
+        part.write_bytes(save(tensors, {HEADER: header}))  # not by save_file, whose own half-written file would stay after a kill
+
+
+def content_checksum(
+    about: dict,  # settings, history, parameter groups and plain values, JSON-able
+    tensors: dict,  # name -> tensor on the CPU
+) -> int:
+    "CRC-32 of everything in a checkpoint: one bit that changed on the disk would give another model, and nobody would notice."
+    total = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), zlib.crc32(name.encode(), total))
+    return total
 
 
 def read_checkpoint(
@@ -45,9 +56,12 @@ def read_checkpoint(
     "The content of a checkpoint. Raises `CheckpointError` when it cannot be read."
     try:
         with safe_open(path, framework="pt") as f:
-            return json.loads(f.metadata()[HEADER]), {key: f.get_tensor(key) for key in f.keys()}
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            (total, about), tensors = json.loads(f.metadata()[HEADER]), {key: f.get_tensor(key) for key in f.keys()}
+        if total != content_checksum(about, tensors):
+            raise ValueError("its checksum is another")
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path} is no checkpoint, or is damaged ({error}): delete it to start anew") from error
+    return about, tensors
 
 
 def load_checkpoint(
@@ -56,10 +70,19 @@ def load_checkpoint(
 ):
     "Restore a run. Raises `CheckpointError` when the file is damaged or belongs to a run with other settings."
     about, tensors = read_checkpoint(path)
-    then, now = about["settings"], run.settings
-    other = [f"{k}: {then.get(k)!r} there, {now[k]!r} here" for k in now if then.get(k) != now[k]]
+    try:
+        then, now = about["settings"], run.settings
+        other = [f"{k}: {then.get(k)!r} there, {now[k]!r} here" for k in now if then.get(k) != now[k]]
+        if not other:
+            restore(run, about, tensors)
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is the checkpoint of another version ({type(error).__name__}): delete it to start anew") from error
     if other:
         raise CheckpointError(f"{path} is the checkpoint of another run ({'; '.join(other)}): name another file or delete it")
+
+
+def restore(run, about, tensors):
+    "A run as it was, in place."
     run.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
     restore_optimizer(run.optimizer, about["groups"], about["plain"] | tensors)
     run.best = {name: tensors[f"best.{name}"].to(value.device) for name, value in run.best.items()}

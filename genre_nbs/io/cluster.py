@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 PATIENCE = 60.0  # seconds without any worker, after which a cluster is given up
@@ -36,7 +36,7 @@ def run_tasks(
     import joblib
 
     kind = "generator" if ordered else "generator_unordered"
-    with interrupts_ignored(jobs > 1):  # workers that start now leave Ctrl-C to this process
+    with interrupts_held(jobs > 1):  # workers that start now leave Ctrl-C to this process
         results = joblib.Parallel(n_jobs=jobs, return_as=kind)(tasks)
     yield from results
 
@@ -120,18 +120,27 @@ def refuse(scheduler, number):
 
 
 @contextmanager
-def interrupts_ignored(
+def interrupts_held(
     wanted: bool = True,  # whether to do anything at all
 ):
-    "For a moment Ctrl-C does nothing here, and for ever in processes that are started meanwhile."
+    "For a moment Ctrl-C waits here, and does nothing for ever in processes that are started meanwhile."
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before, mask = signal.getsignal(signal.SIGINT), None
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        with suppress(ImportError):
+            from joblib.externals.loky.backend.resource_tracker import ensure_running
+
+            ensure_running()  # when it starts it lets Ctrl-C through
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a Ctrl-C that came meanwhile ends the work now
 
 
 def dask_client(

@@ -27,7 +27,7 @@ def sweep_parts(
 def swept_folder(
     folder,  # that a run writes to; made where it is missing
 ):
-    "Sweep a folder unless another run has it, and then share it with the runs that begin meanwhile, so that none of them sweeps it."
+    "Sweep a folder, before and after, unless another run has it; share it with the runs that begin meanwhile, so that none of them sweeps it."
     Path(folder).mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield
@@ -41,6 +41,9 @@ def swept_folder(
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
     finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            sweep_parts(folder)  # of workers that were killed, by Ctrl-C too
         os.close(handle)
 
 

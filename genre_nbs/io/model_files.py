@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from genre_nbs.io.files import atomic_path
@@ -245,14 +245,8 @@ def write_tensors(
 ):
     "Write a header and tensors to one file, as `write_model` does."
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as part:
-        part.touch()
-        rights = part.stat().st_mode  # as the umask says; save_file makes a file of its own that nobody else can read
-        try:
-            save_file(tensors, part, metadata={HEADER: json.dumps({"version": VERSION} | header)})
-            part.chmod(rights)
-        except SafetensorError as error:
-            raise OSError(None, f"cannot be written ({error})", str(path)) from error
+    with atomic_path(path) as part:  # not by save_file, whose own half-written file would stay after a kill, and which forgets the umask
+        part.write_bytes(save(tensors, {HEADER: json.dumps({"version": VERSION} | header)}))
 
 
 def opened(path, tensors):

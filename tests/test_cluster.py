@@ -66,17 +66,17 @@ def test_results_come_in_order_or_as_they_are_done(two):
     assert list(c.run_tasks([], scheduler=two)) == []
 
 
+def test_a_large_object_goes_there_once(two):
+    large, before = Large(), Large.sent
+    assert list(c.run_tasks([delayed(isinstance)(large, int) for _ in range(20)], scheduler=two)) == [False] * 20
+    assert Large.sent - before < 5  # its size is looked at, and it is sent; before it went with each task
+
+
 def test_a_task_that_kills_its_workers_stops_no_other(two):
     tasks = [delayed(fatal)(number) for number in range(6)]
     assert list(c.run_tasks(tasks, scheduler=two, lost=lambda number: f"{number} lost")) == [0, -1, -2, "3 lost", -4, -5]
     with pytest.raises(ValueError, match="task 4 kills the workers of the cluster at tcp://"):
         list(c.run_tasks(tasks, scheduler=two))
-
-
-def test_a_large_object_goes_there_once(two):
-    large, before = Large(), Large.sent
-    assert list(c.run_tasks([delayed(isinstance)(large, int) for _ in range(20)], scheduler=two)) == [False] * 20
-    assert Large.sent - before < 5  # its size is looked at, and it is sent; before it went with each task
 
 
 def test_without_workers_it_says_so(monkeypatch):

@@ -23,7 +23,7 @@ git clone -q "$(dirname "$0")/.." "$work/repo"
 cd "$work/repo"
 uv venv -q --python "$python" "$work/venv"
 . "$work/venv/bin/activate"
-uv pip install -q --resolution "$resolution" -e '.[dev]'
+uv pip install -q --compile-bytecode --resolution "$resolution" -e '.[dev]'
 python --version
 uv pip list | grep -E '^(numpy|scipy|torch|torchvision|librosa|numba|matplotlib|soundfile|scikit-learn|pandas|jinja2|typer|rich|pillow|av|jupyterlab|nbdev) '
 if [ "$which" = newest ]; then python -c 'import librosa; assert int(librosa.__version__.split(".")[0]) >= 1, librosa.__version__'; fi

@@ -90,8 +90,26 @@ def submitted(client, tasks):
     arguments = [{id(value): value for value in args} for _, args, _ in tasks]
     common = [value for key, value in arguments[0].items() if all(key in others for others in arguments)] if len(tasks) > 1 else []
     large = [value for value in common if len(pickle.dumps(value)) > LARGE]
+    if large:
+        wait_for_worker(client)
     there = dict(zip(map(id, large), client.scatter(large, broadcast=True, hash=False), strict=True)) if large else {}
     return [client.submit(do, *[there.get(id(value), value) for value in args], **named, pure=False) for do, args, named in tasks]
+
+
+def wait_for_worker(client):
+    "Wait until the cluster has a worker. Raises `ValueError` when it has had none for `PATIENCE` seconds."
+    begin = time.monotonic()
+    while not client.nthreads():
+        check_patience(client, begin)
+        time.sleep(0.1)
+
+
+def check_patience(client, since):
+    "Raises `ValueError` when the cluster has had no worker for too long, since a time of the monotonic clock."
+    if time.monotonic() - since > PATIENCE:
+        where = client.scheduler.address
+        start = f"start one with the same packages as here (dask worker {where})"
+        raise ValueError(f"the cluster at {where} has had no worker for {PATIENCE:g} s; {start}, and the same command goes on")
 
 
 def as_they_end(client, futures):
@@ -109,9 +127,7 @@ def as_they_end(client, futures):
         asked = now
         if client.nthreads():
             seen = now
-        elif now - seen > PATIENCE:
-            where = client.scheduler.address
-            raise ValueError(f"the cluster at {where} has had no worker for {PATIENCE:g} s; start one with the same packages as here (dask worker {where}), and the same command goes on")
+        check_patience(client, seen)
 
 
 def refuse(scheduler, number):
@@ -206,7 +222,7 @@ def lost_scheduler(
 
     try:
         yield
-    except (CommClosedError, CancelledError, TimeoutError, ConnectionError) as error:
+    except (CommClosedError, CancelledError, TimeoutError, ConnectionError) as error:  # two of time in Python 3.10
         raise ValueError(f"the Dask scheduler at {scheduler} was lost; what is done is kept, and the same command goes on") from error
     except (ImportError, RuntimeError) as error:
         missing = error if isinstance(error, ImportError) else error.__cause__

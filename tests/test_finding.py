@@ -362,3 +362,18 @@ def test_a_folder_that_lets_nobody_in_costs_itself_alone(tmp_path, monkeypatch, 
         monkeypatch.setattr(os, name, refusing(function))
     assert len(read_collection(tmp_path)) == 4
     assert list(said(tmp_path).values()) == ["is a folder that cannot be opened (Permission denied)"]
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("a.wave", "is audio or video of a kind that is not read (.wave); convert it to .wav, .flac or .mp3"),
+        ("a.MPGA", "is audio or video of a kind that is not read (.mpga); convert it to .wav, .flac or .mp3"),
+        ("a.wav ", "has blanks or dots after its ending .wav; rename it"),
+        ("a.mp3.", "has blanks or dots after its ending .mp3; rename it"),
+    ],
+)
+def test_endings_that_are_nearly_those_of_songs_are_said(tmp_path, name, reason):
+    two_genres(tmp_path)
+    (tmp_path / "rock" / name).write_bytes(b"x")
+    assert said(tmp_path) == {name: reason}

@@ -19,7 +19,7 @@ OTHER_SUFFIXES = tuple(
     for name in (
         "3g2 3gp aa aac aax ac3 aif aifc aiff alac amr ape asf au avi caf dff dsf dts f4v flac flv gsm kar m2ts m4a m4b m4p m4r m4v mid "
         "midi mka mkv mov mp2 mp3 mp4 mpa mpc mpeg mpg oga ogg ogv opus ra rf64 rm rmvb shn snd spx tak tta voc vob w64 wav weba webm "
-        "wma wmv wv"
+        "wma wmv wv 3ga adts awb bwf divx dv f4a it m1a m1v m2a m2v mo3 mod mp1 mpe mpeg3 mpga mts mxf ogx qcp rmi s3m ts wave xm"
     ).split()
 )  # endings of audio and video; those that we do not read are said where they are met
 ARCHIVES = (".7z", ".gz", ".rar", ".tar", ".tgz", ".zip")
@@ -91,14 +91,21 @@ def find_songs(
 
 def is_unread(path) -> bool:
     "Whether a file is by its ending audio, video or an archive of them, of a kind that is not read."
-    return path.suffix.lower() in OTHER_SUFFIXES + ARCHIVES and path.suffix.lower() not in AUDIO_SUFFIXES
+    return path.suffix.lower() not in AUDIO_SUFFIXES and ending(path) in AUDIO_SUFFIXES + OTHER_SUFFIXES + ARCHIVES
+
+
+def ending(path) -> str:
+    "The ending of a file's name, also where blanks or dots follow it."
+    return Path(path.name.rstrip(" .")).suffix.lower()
 
 
 def unread_kind(path) -> str:
     "Why such a file is not used."
-    if path.suffix.lower() in ARCHIVES:
+    if ending(path) in ARCHIVES:
         return "is an archive, and archives in folders are not opened; unpack it there"
-    return f"is audio or video of a kind that is not read ({path.suffix.lower()}); convert it to .wav, .flac or .mp3"
+    if ending(path) in AUDIO_SUFFIXES:
+        return f"has blanks or dots after its ending {ending(path)}; rename it"
+    return f"is audio or video of a kind that is not read ({ending(path)}); convert it to .wav, .flac or .mp3"
 
 
 def entries(folder) -> list:
@@ -123,7 +130,7 @@ def why_unused(path, parts, genres_with_songs):
     "None for a file that is used, '' for one that nobody would miss, and else the reason why it is not used."
     suffix = path.suffix.lower()
     if len(parts) < 2:
-        return unread_kind(path) if suffix in ARCHIVES else "lies outside the genre folders" if suffix in AUDIO_SUFFIXES + OTHER_SUFFIXES else ""
+        return unread_kind(path) if suffix in ARCHIVES else "lies outside the genre folders" if suffix in AUDIO_SUFFIXES or is_unread(path) else ""
     if suffix in AUDIO_SUFFIXES + PICTURE_SUFFIXES and not re.search(r"[^\W_]", parts[0]):
         return "lies in a folder whose name, without a letter or a number, cannot be that of a genre"
     if suffix in AUDIO_SUFFIXES:

@@ -1,5 +1,6 @@
 "Work for several processes, here or on a Dask cluster, with a progress bar."
 
+import asyncio
 import logging
 import pickle
 import signal
@@ -222,7 +223,7 @@ def lost_scheduler(
 
     try:
         yield
-    except (CommClosedError, CancelledError, TimeoutError, ConnectionError) as error:  # two of time in Python 3.10
+    except (CommClosedError, CancelledError, TimeoutError, asyncio.TimeoutError, ConnectionError) as error:  # noqa: UP041 (two in Python 3.10)
         raise ValueError(f"the Dask scheduler at {scheduler} was lost; what is done is kept, and the same command goes on") from error
     except (ImportError, RuntimeError) as error:
         missing = error if isinstance(error, ImportError) else error.__cause__

@@ -65,7 +65,7 @@ class Analysis:
         pad_mode: str = 'constant', # what lies beyond the ends: zeros; librosa before 0.9 had 'reflect'
     ):
         if n_fft < 2 or n_fft % 2: raise ValueError(f'n_fft must be an even number, got {n_fft}')
-        if hop_length < 1 or sr <= 0:
+        if hop_length < 1 or not 0 < sr < np.inf:
             raise ValueError(f'hop_length and sr must be positive, got {hop_length} and {sr}')
         self.y, self.sr, self.n_fft = check_signal(y), sr, n_fft
         self.hop_length, self.pad_mode = hop_length, pad_mode

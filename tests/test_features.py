@@ -132,8 +132,9 @@ def test_bad_settings_get_one_clear_line():
     for settings in (dict(n_fft=2047), dict(n_fft=0), dict(hop_length=0)):
         with pytest.raises(ValueError):
             f.all_features(y, 22050, **settings)
-    with pytest.raises(ValueError):
-        f.all_features(y, 0)
+    for sr in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="must be positive"):
+            f.Analysis(y, sr)
     with pytest.raises(ValueError, match="do not fit below"):
         f.spectral_contrast(f.Analysis(y, 8000), n_bands=6)
 

@@ -58,3 +58,56 @@ def test_ctrl_c_while_python_ends_changes_nothing(tmp_path):
     ended = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("genre-nbs")
+
+
+def started(lines, words=(), **how):
+    "Python that runs some lines and then the command line."
+    lines = [*lines, "import sys", f"sys.argv = ['genre-nbs', *{list(map(str, words))!r}]", "from genre_nbs.app.start import main", "main()"]
+    return subprocess.Popen([sys.executable, "-c", "\n".join(lines)], preexec_fn=listening, text=True, **how)
+
+
+def test_an_import_does_not_swallow_ctrl_c(tmp_path):
+    (tmp_path / "swallows.py").write_text("import os, signal, time\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(1)\nexcept BaseException:\n    pass\n")
+    lines = [f"import sys; sys.path.insert(0, {str(tmp_path)!r})", "import genre_nbs.app.cli as cli", "cli.main = lambda: __import__('swallows')"]
+    process = started(lines, stderr=subprocess.PIPE)
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("stopped\n", 130)
+
+
+def test_ctrl_c_while_workers_start_is_not_lost(tmp_path):
+    lines = [
+        "import os, signal, joblib",
+        "def start(self, tasks, call=joblib.Parallel.__call__):",
+        "    results = call(self, tasks)",
+        "    os.kill(os.getpid(), signal.SIGINT)",
+        "    return results",
+        "joblib.Parallel.__call__ = start",
+    ]
+    words = ["corpus", tmp_path / "out", "--songs-per-genre", 1, "--seconds", 1, "--jobs", 2]
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two processors")
+    process = started(lines, words, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert (out, err, process.returncode) == ("", "stopped\n", 130)
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2, 3], ids=["input", "output", "error", "all"])
+def test_closed_streams_change_nothing(songs, tmp_path, closed):
+    "Nor does the first file that is opened take the number of one, into which libraries write."
+    lines = ["import os", *(f"os.close({number})" for number in ((0, 1, 2) if closed == 3 else (closed,)))]
+    code = "\n".join([*lines, "import sys", "sys.stdin = sys.stdout = sys.stderr = None" if closed == 3 else f"sys.{('stdin', 'stdout', 'stderr')[closed]} = None"])
+    words = ["prepare", songs, tmp_path / "out"]
+    process = started([code], words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and err == "" and (closed in (1, 3)) == (out == "")
+    assert (tmp_path / "out" / "summary" / "X.npy").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_standard_output_is_named_and_a_full_standard_error_stops_nothing(songs, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = started([], ["prepare", songs, tmp_path / "out"], stdout=full, stderr=subprocess.PIPE)
+        assert done.communicate(timeout=60)[1] == "Error: standard output: No space left on device\n" and done.returncode == 2
+        (songs / "rock" / "no song.wav").write_text("no song")
+        done = started([], ["prepare", songs / "manifest.csv", tmp_path / "out", "--json"], stdout=subprocess.PIPE, stderr=full)
+        assert '"n": 4' in done.communicate(timeout=60)[0] and done.returncode == 0
+        (songs / "rock" / "no song.wav").unlink()

@@ -24,3 +24,10 @@ def test_a_folder_is_swept_by_the_first_run_only(tmp_path):
     second.close()
     with swept_folder(folder):
         assert sorted(path.name for path in half.parent.iterdir()) == [".mine.flac", "song-0123456789ab.flac"]
+
+
+def test_half_written_files_of_workers_that_are_killed_are_swept_at_once(tmp_path):
+    with pytest.raises(KeyboardInterrupt), swept_folder(tmp_path):
+        (tmp_path / ".song-0123456789ab.flac").write_text("half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())

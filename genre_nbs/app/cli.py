@@ -89,6 +89,17 @@ def check_split(valid, split, data=None, test=None):
         raise ValueError(f"{test}: is the training or validation set, so it cannot be the test set")
 
 
+def check_output(path, data):
+    "Raises `OSError` where nothing can be written, `ValueError` where its folder lies among genres: what is written there would be one."
+    from genre_nbs.io.files import check_target
+    from genre_nbs.io.finding import is_array_folder
+
+    check_target(path)
+    folder, listed = path.parent.resolve(), (data / "manifest.csv").is_file() or is_array_folder(data)
+    if data.is_dir() and not listed and data.resolve() in (folder, *folder.parents):
+        raise ValueError(f"{path.parent}: lies in {data}, whose folders are genres; choose a folder elsewhere")
+
+
 def ways_to_count(by: str):
     "What `--by` names, as a list. Raises `ValueError` for anything but example and track."
     ways = list(dict.fromkeys(way.strip() for way in by.split(",")))
@@ -170,6 +181,7 @@ def prepare(
 
     from genre_nbs.app.prepare import prepare as prepare_all
 
+    check_output(out / "bad.csv", data)
     start = time.perf_counter()
     done = prepare_all(data, out, [kind.strip() for kind in kinds.split(",")], jobs, scheduler, sys.stderr.isatty())
     say_bad(done["bad"])
@@ -227,6 +239,7 @@ def train(
     from genre_nbs.app.pipeline import train_on
     from genre_nbs.app.recipes import find_recipe
     from genre_nbs.io.files import check_target
+    from genre_nbs.io.leftovers import swept_files
 
     check_target(out)
     check_replaced(out, b"genre_nbs", "model")
@@ -234,13 +247,13 @@ def train(
     if lr is not None and not 0 < lr < float("inf"):
         raise ValueError(f"--lr must be a positive number, not {lr}")
     changes = {"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    changes |= {"artists": artists, "duplicates": duplicates}
+    changes = {name: value for name, value in changes.items() if value is not None} | {"artists": artists, "duplicates": duplicates}
     half = out.with_name(f".{out.name}.checkpoint")  # a run that is killed goes on from there
     settings = {"seed": seed, "jobs": jobs, "progress": sys.stderr.isatty(), "checkpoint": half}
-    done = train_on(data, find_recipe(recipe), valid, split, **settings, **changes)
-    path = done.classifier.save(out)
-    half.unlink(missing_ok=True)
+    with swept_files(out, half):
+        done = train_on(data, find_recipe(recipe), valid, split, **settings, **changes)
+        path = done.classifier.save(out)
+        half.unlink(missing_ok=True)
     report_training(done, path, valid is not None, as_json)
 
 
@@ -355,11 +368,10 @@ def optimizers(
     Example: genre-nbs optimizers songs --quick --out comparison
     """
     from genre_nbs.app.recipes import find_recipe
-    from genre_nbs.io.files import check_target
 
     check_split(valid, split, data, test)
     found, table = find_recipe(recipe), out / "runs.csv"
-    check_target(table)
+    check_output(table, data)
     from genre_nbs.app import compare  # only now: what was wrong so far is said at once
 
     changes = {name: n for name, n in (("seeds", seeds), ("trials", trials), ("epochs", epochs)) if n is not None}
@@ -414,4 +426,9 @@ def main():
     "Run the command line and end the process."
     from typer.main import get_command
 
-    run(lambda: get_command(app).main(prog_name="genre-nbs", standalone_mode=False))
+    def command():
+        if "" in sys.argv[1:]:  # as a path it would be the folder that one is in
+            raise ValueError("one of the words of this command is empty; is a variable of the shell not set?")
+        return get_command(app).main(prog_name="genre-nbs", standalone_mode=False)
+
+    run(command)

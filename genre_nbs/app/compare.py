@@ -17,6 +17,7 @@ from genre_nbs.networks import pick_device
 from genre_nbs.optimizers import plot_lr_curves, plot_ranking, plot_training_curves, score_table, tuned_table, untuned_table
 
 DPI = 110  # of the pictures
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def make_study(recipe, data, table, quick=False, changes=None, valid=None, split=None, test=None, seed=0, progress=False, **where):
@@ -25,8 +26,11 @@ def make_study(recipe, data, table, quick=False, changes=None, valid=None, split
     `changes` are fields of the plan, `where` are `jobs`, `scheduler` and `device`. Raises `ValueError` for a device that this
     machine does not have, and what reading the collections raises.
     """
+    device = where.get("device")
+    if device is not None and str(device).split(":")[0] not in DEVICES:  # PyTorch knows others, such as meta, on which nothing is computed
+        raise ValueError(f"device {str(device)!r} cannot be used here: choose one of {', '.join(DEVICES)}")
     if where.get("scheduler") is None:
-        pick_device(where.get("device"))
+        pick_device(device)
     if split == "all":
         raise ValueError("a comparison needs validation songs, and --split all leaves none")
     if not hasattr(recipe, "optimizer_options") or hasattr(recipe, "train"):

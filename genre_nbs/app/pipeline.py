@@ -83,13 +83,15 @@ def train_on(data, recipe, valid=None, split=None, valid_size=0.3, seed=0, jobs=
     recipe = changed_recipe(recipe, **changes)
     recipe = replace(recipe, representation=adapt_representation(recipe.representation, data))
     train, valid, how = read_subsets(data, recipe.representation, valid, split, valid_size, seed, jobs, progress, artists, duplicates)
-    classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint)
+    anew = []  # a note that is no part of the model: its file is the same
+    classifier, history = train_resumed(recipe, train, valid, seed, progress, checkpoint, anew)
     if history.diverged_at and not history.best_epoch:
         if checkpoint is not None:
             Path(checkpoint).unlink(missing_ok=True)
         raise ValueError(f"the training diverged in its first epoch; try a learning rate below {recipe.lr or 'the default'}")
     marks = track_checksums(train)
     classifier.settings["split"] = how.to_dict()
+    how.notes = how.notes + anew
     classifier.settings["training_tracks"] = sorted(set(marks.values())) if len(marks) <= MOST_REMEMBERED else None
     return Trained(classifier, history, train, valid, {} if valid is None else evaluate_classifier(classifier, valid), how.duplicates, how)
 
@@ -105,14 +107,15 @@ def changed_recipe(recipe, **changes):
     return recipe
 
 
-def train_resumed(recipe, train, valid, seed, progress, checkpoint):
-    "Train; a run that was killed goes on from its checkpoint. One of another run, or a damaged one, is thrown away."
+def train_resumed(recipe, train, valid, seed, progress, checkpoint, notes):
+    "Train; a run that was killed goes on from its checkpoint. One of another run, or a damaged one, is thrown away, and `notes` say so."
     if hasattr(recipe, "train"):  # a recipe of several parts trains itself, and keeps no checkpoint
         return recipe.train(train, valid, seed=seed, progress=progress)
     settings = {"seed": seed, "progress": progress, "checkpoint": checkpoint}
     try:
         return train_classifier(recipe, train, valid, **settings)
-    except CheckpointError:
+    except CheckpointError as error:
+        notes.append(f"the training began anew, since {error.reason}")
         Path(checkpoint).unlink()
         return train_classifier(recipe, train, valid, **settings)
 

@@ -19,7 +19,11 @@ DEVICE_OPTIONS = ("fused", "capturable")  # options of an optimizer that fit one
 
 
 class CheckpointError(ValueError):
-    "A file that is no checkpoint of this run: damaged, or of another one."
+    "A file that is no checkpoint of this run: damaged, or of another one. `reason` says which, without advice."
+
+    def __init__(self, reason, advice="delete it to start anew"):
+        self.reason = reason
+        super().__init__(f"{reason}: {advice}")
 
 
 def save_checkpoint(
@@ -60,7 +64,7 @@ def read_checkpoint(
         if total != content_checksum(about, tensors):
             raise ValueError("its checksum is another")
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path} is no checkpoint, or is damaged ({error}): delete it to start anew") from error
+        raise CheckpointError(f"{path} is no checkpoint, or is damaged ({error})") from error
     return about, tensors
 
 
@@ -76,9 +80,9 @@ def load_checkpoint(
         if not other:
             restore(run, about, tensors)
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is the checkpoint of another version ({type(error).__name__}): delete it to start anew") from error
+        raise CheckpointError(f"{path} is the checkpoint of another version ({type(error).__name__})") from error
     if other:
-        raise CheckpointError(f"{path} is the checkpoint of another run ({'; '.join(other)}): name another file or delete it")
+        raise CheckpointError(f"{path} is the checkpoint of another run ({'; '.join(other)})", "name another file or delete it")
 
 
 def restore(run, about, tensors):

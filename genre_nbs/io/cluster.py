@@ -144,20 +144,25 @@ def interrupts_held(
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before, mask = signal.getsignal(signal.SIGINT), None
+    came, mask = [], None
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        with suppress(ImportError):
+        with suppress(ImportError):  # two processes that let Ctrl-C through to this one when they start
+            from multiprocessing import resource_tracker
+
             from joblib.externals.loky.backend.resource_tracker import ensure_running
 
-            ensure_running()  # when it starts it lets Ctrl-C through
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+            resource_tracker.ensure_running()
+            ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit that are started now
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
         if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # a Ctrl-C that came meanwhile ends the work now
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def dask_client(

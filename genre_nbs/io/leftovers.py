@@ -48,6 +48,32 @@ def swept_folder(
 
 
 @contextmanager
+def swept_files(
+    *paths,  # files that a run writes, side by side in a folder that may hold anything else
+):
+    "Before and after a run, remove the half-written files of `paths`, and no others, unless another run writes to their folder."
+    folder = Path(paths[0]).parent
+    starts = tuple(f".{Path(path).stem[:50]}-" for path in paths)  # as `files.atomic_path` names them
+
+    def sweep():
+        for part in folder.iterdir():
+            if part.name.startswith(starts) and PART.fullmatch(part.name):
+                part.unlink(missing_ok=True)
+
+    if not folder.is_dir():
+        yield
+        return
+    with only_run(folder) as alone:
+        if alone:
+            sweep()
+        try:
+            yield
+        finally:
+            if alone:
+                sweep()
+
+
+@contextmanager
 def only_run(
     folder,  # an existing folder that a run writes to
 ):  # yields whether no other run has it

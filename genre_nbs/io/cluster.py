@@ -153,7 +153,7 @@ def dask_client(
         raise ValueError("a cluster needs the extra: pip install 'genre_nbs[cluster]'") from error
     try:
         return Client(scheduler, timeout="15s", set_as_default=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:  # the last: Dask's own, now and then, where nobody listens
         raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(error)})") from error
 
 
@@ -167,7 +167,7 @@ def why_none(error):
     if any(isinstance(cause, ssl.SSLError) or "ssl_context" in str(cause) for cause in causes):
         return SECURITY
     known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    said = known[-1:] or [str(cause) for cause in causes if str(cause)] or [type(error).__name__]
+    said = known[-1:] or [str(cause) for cause in causes if str(cause)] or ["no answer"]
     return f"{said[0]}; is it tcp:// or tls://?"
 
 

@@ -95,6 +95,17 @@ def test_a_scheduler_that_goes_away_is_said_in_our_words(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_an_assertion_of_dask_is_no_answer_and_no_fault_of_ours(monkeypatch):
+    "Seen once at an address where nobody listens, an AssertionError without words."
+
+    def no_answer(self, **more):
+        raise AssertionError
+
+    monkeypatch.setattr(distributed.Client, "start", no_answer)
+    with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127.0.0.1:1 \(no answer; is it tcp:// or tls://"):
+        c.check_scheduler("tcp://127.0.0.1:1")
+
+
 def test_what_the_cluster_lacks_is_named():
     with pytest.raises(ValueError, match="the cluster at x lacks what is installed here .*nowhere"), c.lost_scheduler("x"):
         try:

@@ -179,7 +179,7 @@ def dask_client(
         raise ValueError("a cluster needs the extra: pip install 'genre_nbs[cluster]'") from error
     try:
         return Client(scheduler, timeout="15s", set_as_default=True)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:  # the last: Dask's own, now and then, where nobody listens
         raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(scheduler, error)})") from error
 
 
@@ -193,7 +193,7 @@ def why_none(scheduler, error):
     known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError)]
     if scheduler.startswith("tls://") and not known:
         return SECURITY
-    said = known[-1:] or [str(cause) for cause in causes if str(cause)] or [type(error).__name__]
+    said = known[-1:] or [str(cause) for cause in causes if str(cause)] or ["no answer"]
     return f"{said[0]}; is it tcp:// or tls://?"
 
 

@@ -306,7 +306,7 @@ def test_output_that_nobody_takes(model, tones):
     song = tones / "jazz" / "jazz0.wav"
     with open("/dev/full", "w") as full:
         done = subprocess.run([COMMAND, "predict", "--model", model, song], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
-    assert done.returncode == 2 and done.stderr.splitlines() == ["Error: No space left on device"]
+    assert done.returncode == 2 and done.stderr.splitlines() == ["Error: standard output: No space left on device"]
 
 
 def test_a_corpus_with_damaged_settings(genre_nbs_cli, tmp_path):

@@ -264,21 +264,21 @@ def test_genres_of_unknown_names_are_said(tmp_path):
 def test_archives_and_songs_outside_are_said(tmp_path):
     two_genres(tmp_path / "songs")
     song(tmp_path / "beside.wav")
-    for name in ("film.mkv", "songs/all.zip", "songs/rock/album.tar.gz"):
+    for name in ("film.avi", "songs/all.zip", "songs/rock/album.tar.gz"):
         (tmp_path / name).write_bytes(b"x")
     reasons = said(tmp_path)
-    assert set(reasons) == {"beside.wav", "film.mkv", "all.zip", "album.tar.gz"}
+    assert set(reasons) == {"beside.wav", "film.avi", "all.zip", "album.tar.gz"}
     assert reasons["beside.wav"] == "is not used, since the collection was found in songs"
-    assert "not read (.mkv)" in reasons["film.mkv"] and "is an archive" in reasons["all.zip"] and "is an archive" in reasons["album.tar.gz"]
+    assert "not read (.avi)" in reasons["film.avi"] and "is an archive" in reasons["all.zip"] and "is an archive" in reasons["album.tar.gz"]
 
 
 def test_what_is_not_read_beside_a_manifest_is_said(tmp_path):
     two_genres(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,genre\n" + "".join(f"{g}/{g}.0000{i}.wav,{g}\n" for g in ("blues", "rock") for i in (0, 1)))
-    (tmp_path / "rock" / "live.mkv").write_bytes(b"x")
+    (tmp_path / "rock" / "live.avi").write_bytes(b"x")
     os.mkfifo(tmp_path / "rock" / "pipe.wav")
     assert said(tmp_path) == {
-        "live.mkv": "is audio or video of a kind that is not read (.mkv); convert it to .wav, .flac or .mp3",
+        "live.avi": "is audio or video of a kind that is not read (.avi); convert it to .wav, .flac or .mp3",
         "pipe.wav": "is a device or a pipe, not a song",
     }
 

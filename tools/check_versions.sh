@@ -30,6 +30,9 @@ if [ "$which" = newest ]; then python -c 'import librosa; assert int(librosa.__v
 unset PYTHONPATH
 export GENRE_NBS_CACHE=$work/cache MPLBACKEND=agg
 failed=0
-if [ $# = 0 ]; then nbdev_test --n_workers 1 --do_print ${GENRE_NBS_DATA:+--flags data} || failed=1; fi
+if [ $# = 0 ]; then
+  nbdev_test --n_workers 1 --do_print || failed=1
+  if [ -n "${GENRE_NBS_DATA:-}" ]; then nbdev_test --n_workers 1 --do_print --flags data || failed=1; fi
+fi
 python -m pytest -o addopts= --dist loadfile -n "${WORKERS:-auto}" "$@" || failed=1
 exit $failed

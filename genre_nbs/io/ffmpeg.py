@@ -50,7 +50,9 @@ class FFmpegSong:
         import av
         self.error = av.error.FFmpegError
         options = {'codec_whitelist': sound_decoders()} | ({'ignore_length': '1'} if open_ended else {})
-        tags = {'metadata_errors': 'ignore'} if int(av.__version__.split('.')[0]) < 19 else {} # PyAV 19 does so by itself
+        version = int(av.__version__.split('.')[0])
+        if kind == 'flv' and version < 18: raise ValueError('flv is read with PyAV 18 or newer; with older ones FFmpeg crashes')
+        tags = {'metadata_errors': 'ignore'} if version < 19 else {} # PyAV 19 does so by itself
         try: self.container = av.open(file, format=kind, options=options, **tags)
         except self.error as error: raise ValueError(error.strerror) from error # PyAV's are also `OSError`s, though the disk is well
         try:

@@ -23,6 +23,7 @@ from genre_nbs.io.pictures import PictureError, read_picture
 from genre_nbs.io.readers import channel_to_take
 
 SR = 22050
+PYAV = int(av.__version__.split(".")[0])
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs permissions of POSIX")
 
 
@@ -106,7 +107,7 @@ def test_flv_is_refused_where_ffmpeg_would_crash(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "codec", "container", "sr"), KINDS)
 @pytest.mark.parametrize("ending", [None, ".mp3", ""])
 def test_kinds_by_content(tmp_path, name, codec, container, sr, ending):
-    if name.endswith(".flv") and int(av.__version__.split(".")[0]) < 18:
+    if name.endswith(".flv") and PYAV < 18:
         pytest.skip("FFmpeg of an older PyAV crashes")
     path = by_ffmpeg(tmp_path / name, np.stack([tone(440, sr=sr), tone(440, sr=sr)], 1), sr, codec, container)
     if ending is not None:
@@ -144,7 +145,7 @@ def test_songs_of_many_channels(tmp_path, name, codec, channels):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, timeout=60)  # it may crash
     assert done.returncode == 0, done
     n, loudest = map(float, done.stdout.split())
-    assert abs(n / 48000 - 3) < 0.1 and 0.4 < loudest < 0.6
+    assert abs(n / 48000 - 3) < 0.1 and 0.4 < loudest < (0.6 if PYAV >= 16 else 0.8)  # older AAC coders: 0.77
 
 
 def test_numbers_that_are_infinite_in_32_bits_are_refused_without_a_warning(tmp_path, recwarn):
@@ -643,6 +644,7 @@ def test_a_flac_with_tags_at_its_end_is_read_whole(tmp_path, tags, front):
         read_samples(tmp_path / "cut.flac")
 
 
+@pytest.mark.skipif(PYAV < 18, reason="FFmpeg of an older PyAV loses the frame before them")
 @pytest.mark.parametrize("tail", [bytes(5000), np.random.default_rng(0).bytes(5000), b"\xff" * 5000, b"LYRICSBEGIN" + b"la " * 500 + b"001511LYRICS200" + b"TAG" + bytes(125)])
 def test_other_bytes_behind_a_flac(tmp_path, tail):
     y = np.random.default_rng(0).uniform(-0.5, 0.5, 30_000).astype(np.float32)
@@ -652,6 +654,7 @@ def test_other_bytes_behind_a_flac(tmp_path, tail):
     np.testing.assert_array_equal(read_samples(path)[0], whole)
 
 
+@pytest.mark.skipif(PYAV < 18, reason="FFmpeg of an older PyAV loses more than that frame, and the song counts as cut off")
 @pytest.mark.parametrize("damage", ["byte", "hole"])
 def test_a_damaged_frame_of_a_flac_is_passed_over(tmp_path, damage):
     y = np.random.default_rng(0).uniform(-0.5, 0.5, 10 * SR).astype(np.float32)

@@ -84,13 +84,19 @@ def run_all(page):
         return page.until(lambda: status(page) == "busy", "the kernel to begin", 20)
 
 
+def cells_of(path):
+    "The cells of a notebook; None while it is being written."
+    with contextlib.suppress(nbformat.reader.NotJSONError):
+        return nbformat.read(path, as_version=4).cells
+
+
 def saved(page, path, done, what, seconds=60):
     "Save the notebook until the file holds what is waited for (JupyterLab 4.0 is idle for a moment between two cells); returns its cells."
 
     def once():
         page.click(".jp-NotebookPanel-toolbar [data-command='docmanager:save'], .jp-NotebookPanel-toolbar [data-jp-item-name=save] *")
         with contextlib.suppress(TimeoutError):
-            return page.until(lambda: done(cells := nbformat.read(path, as_version=4).cells) and cells, what, 5)
+            return page.until(lambda: (cells := cells_of(path)) and done(cells) and cells, what, 5)
 
     return page.until(once, what, seconds)
 

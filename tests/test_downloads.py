@@ -32,6 +32,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.asked.append(self.headers.get("Range"))
+        if server.head_drips:
+            with contextlib.suppress(OSError):
+                for letter in b"HTTP/1.1 200 OK\r\nX-Words: " + 80 * b"a":
+                    self.wfile.write(bytes([letter]))
+                    time.sleep(0.05)
+            self.close_connection = True
+            return
         if server.statuses:
             self.send_error(server.statuses.pop(0))
             return
@@ -96,7 +103,7 @@ def server(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.tag, server.ranges, server.says_length, server.stall = BODY, '"one"', True, True, 0
-    server.asked, server.cuts, server.statuses, server.leads_to, server.drips = [], [], [], "", False
+    server.asked, server.cuts, server.statuses, server.leads_to, server.drips, server.head_drips = [], [], [], "", False, False
     server.goodbye, server.taken, server.raw = 0, False, b""
     server.url = f"http://127.0.0.1:{server.server_port}/songs.bin"
     server.handle_error = lambda *args: None  # of clients that hang up
@@ -220,6 +227,16 @@ def test_a_server_that_drips_is_given_up(server, tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match="failed 1 times"):
         fetch(server.url, tmp_path / "songs.bin", timeout=0.5, tries=1, wait=0)
     assert time.monotonic() - start < 4
+
+
+def test_a_server_that_drips_its_head_is_given_up(server, tmp_path):
+    server.head_drips = True
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=r"failed 2 times \(no answer in 1 s\)"):
+        fetch(server.url, tmp_path / "songs.bin", timeout=0.5, tries=2, wait=0)
+    assert time.monotonic() - start < 4
+    server.head_drips = False
+    assert fetch(server.url, tmp_path / "songs.bin", SUM).read_bytes() == BODY
 
 
 LOGIN = b"\n<!DOCTYPE html>\n<html><body>Please log in</body></html>"

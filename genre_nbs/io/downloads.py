@@ -27,7 +27,9 @@ import requests
 import urllib3
 from filelock import FileLock, Timeout
 
+from genre_nbs.io.deadlines import within
 from genre_nbs.io.files import cache_dir, sha256 as file_sha256
+from genre_nbs.io.progress import Bar
 
 CHUNK = 1 << 20  # bytes handled at once
 PIECE = 1 << 16  # bytes taken from the network at once: what a cut costs at most
@@ -37,7 +39,7 @@ MAX_RATIO = 200  # music hardly shrinks: more unpacked bytes than this for each 
 MAX_FILE = 1 << 30  # a download that is no archive and has no known size: 1 GiB
 SLOWEST = 256  # bytes a second; a server that sends less is taken for silent
 LOCK_TIMEOUT = 3600  # seconds for which another process may fetch the same file
-TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
+TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError, TimeoutError)
 BAD_ADDRESS = (requests.TooManyRedirects, ValueError)  # requests and urllib3 raise many kinds of `ValueError` for what they cannot parse
 LONG_NUMBER = re.compile(rb"[0-9]{64}")  # no number in a header is that long
 ARCHIVE_HEADS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"PK\x05\x06")
@@ -53,32 +55,6 @@ class ArchiveError(ValueError):
 
 
 # ---- fetching
-
-
-class Bar:
-    "A progress bar on standard error that counts bytes; silent unless asked for."
-
-    def __init__(self, title, total, show):
-        self.title, self.total, self.show = title, total or None, show
-
-    def __enter__(self):
-        if self.show:
-            from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            self.progress = Progress(*columns, console=Console(stderr=True), transient=True)
-            self.progress.start()
-            self.task = self.progress.add_task(self.title, total=self.total)
-        return self
-
-    def at(self, done):
-        if self.show:
-            self.progress.update(self.task, completed=done)
-
-    def __exit__(self, *error):
-        if self.show:
-            self.progress.stop()
 
 
 class Resuming:
@@ -152,7 +128,8 @@ class Resuming:
         with requests.Session() as session:  # which remembers cookies on the way
             target, session.get_redirect_target = session.get_redirect_target, lambda response: None
             for _ in range(session.max_redirects + 1):
-                response = session.get(url, headers=headers, stream=True, timeout=self.timeout)
+                # `timeout` is for each piece of the head; a server may send it letter by letter
+                response = within(2 * self.timeout, session.get, url, headers=headers, stream=True, timeout=self.timeout)
                 if not (goal := target(response)):
                     return response
                 response.close()

@@ -1,6 +1,7 @@
 "Downloads and archives, against a real HTTP server on this machine and archives made to do harm."
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -324,6 +325,14 @@ def test_a_disk_that_is_too_small_is_said_before_the_body(server, tmp_path, monk
         fetch(server.url, tmp_path / "songs.bin", wait=0)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")
+def test_a_disk_that_becomes_full_is_said_with_the_file(server, tmp_path):
+    (tmp_path / ".songs.bin.part").symlink_to("/dev/full")
+    with pytest.raises(OSError) as caught:
+        fetch(server.url, tmp_path / "songs.bin", wait=0)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "songs.bin"))
+
+
 def test_nothing_of_a_killed_download_stays_but_its_part(server, tmp_path):
     code = "import sys; from genre_nbs.io.downloads import fetch; fetch(sys.argv[1], sys.argv[2], timeout=30)"
     server.stall = 20
@@ -471,6 +480,16 @@ def test_a_file_where_a_folder_is_needed(tmp_path):
     with pytest.raises(ArchiveError, match="damaged"):
         extract(tar(tmp_path / "a.tar", [("a", b"1"), ("a/b", b"2")], "w"), tmp_path / "out")
     assert leftovers(tmp_path) == ["a.tar"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")
+def test_a_disk_that_becomes_full_while_unpacking_is_said_with_the_folder(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "songs.zip", [("genres/a.wav", bytes(30_000))])
+    monkeypatch.setattr(downloads, "open", lambda path, mode: open("/dev/full" if mode == "xb" else path, "wb" if mode == "xb" else mode), raising=False)
+    with pytest.raises(OSError) as caught:
+        extract(archive, tmp_path / "in")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "in"))
+    assert leftovers(tmp_path) == ["songs.zip"]
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])

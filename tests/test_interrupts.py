@@ -1,5 +1,6 @@
 "Ctrl-C: one line and exit code 130, from the first moment on, also while workers start and work."
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -27,13 +28,13 @@ def listening():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def interrupted(words, seconds):
-    "What a command ends with, prints and says, when Ctrl-C comes after so many seconds."
+def interrupted(words, seconds, number=signal.SIGINT, send=os.killpg):
+    "What a command ends with, prints and says, when Ctrl-C (or another signal) comes after so many seconds."
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": listening}
     process = subprocess.Popen([COMMAND, *map(str, words)], start_new_session=True, **pipes)
     time.sleep(seconds)
     try:
-        os.killpg(process.pid, signal.SIGINT)
+        send(process.pid, number)
     except ProcessLookupError:  # it was quicker
         pass
     out, err = process.communicate(timeout=60)
@@ -51,6 +52,35 @@ def test_ctrl_c_is_one_line(songs, tmp_path, command, seconds):
     if code == 0:
         pytest.skip("was done before it could be stopped")
     assert (code, err.splitlines(), out) == (130, ["stopped"], "")
+
+
+def processes_of(group):
+    "Numbers of the processes of a group that are at work."
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, of_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            found += [folder.name] if int(of_group) == group and state != "Z" else []
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_run_that_is_asked_to_end_leaves_nothing(tmp_path, name, send):
+    number, pids = getattr(signal, name), []
+
+    def tell(pid, number):
+        pids.append(pid)
+        send(pid, number)
+
+    code, err, out = interrupted(["corpus", tmp_path / "out", "--jobs", 2], 4.0, number, tell)  # it takes 20 s
+    assert (code, err.splitlines(), out) == (128 + number, ["stopped"], "")
+    end = time.monotonic() + 10
+    while (left := processes_of(pids[-1])) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+    assert not [path.name for path in tmp_path.rglob(".*")]  # half files
 
 
 def test_ctrl_c_while_python_ends_changes_nothing(tmp_path):

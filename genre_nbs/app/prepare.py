@@ -6,7 +6,6 @@ are done the results are put together, in the order of the collection, one song 
 `OUT/summary` and `OUT/mel` become array folders, `OUT/picture` a folder of genre folders with grey log-mel pictures.
 """
 
-import errno
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from genre_nbs.collections import read_collection
 from genre_nbs.datasets import BAD_COLUMNS, DataError, Representation
 from genre_nbs.io.cluster import check_scheduler, progress_bar, run_tasks
 from genre_nbs.io.decode import AudioError, known_fault
-from genre_nbs.io.files import atomic_path, check_target, sha256 as file_sha256
+from genre_nbs.io.files import FULL, atomic_path, check_target, sha256 as file_sha256
 from genre_nbs.io.finding import unreadable
 from genre_nbs.io.leftovers import only_run, sweep_parts
 from genre_nbs.io.pictures import save_picture
@@ -173,7 +172,7 @@ def swept(out):
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
             said = f"the disk that holds {out} is full ({shutil.disk_usage(out).free / 1e6:.1f} MB free); make room, and the same command goes on"
             raise OSError(error.errno, said, error.filename) from error

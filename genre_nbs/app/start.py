@@ -1,14 +1,20 @@
-"Where `genre-nbs` begins: Ctrl-C ends it in one line from the first moment on, before anything is imported."
+"Where `genre-nbs` begins: Ctrl-C (and SIGTERM, SIGHUP) end it in one line from the first moment on, before anything is imported."
 
 import os
 import signal
 import sys
+import threading
+
+from genre_nbs.io.signals import STOPPING
+
+INTERRUPTED = 128 + signal.SIGINT  # exit code of a command that was stopped
+received = []  # signals that have come
 
 
 def stop():
     "End at once, in one line."
     os.write(2, b"stopped\n")
-    os._exit(130)
+    os._exit(128 + received[-1])
 
 
 def open_closed():
@@ -25,7 +31,12 @@ def open_closed():
 
 
 def interrupt(number, frame):
-    "What Ctrl-C does. An import would swallow the exception where it expects another (`except: pass`), so it is not left to it."
+    """What Ctrl-C does, and what asks a process to end (`kill`, `timeout`, a batch system, a terminal that is closed).
+
+    An import would swallow the exception where it expects another (`except: pass`), so it is not left to it.
+    """
+    received.append(number)
+    threading.excepthook = lambda args: None  # threads that serve workers may stumble when these are taken from them
     while frame is not None:
         if "importlib._bootstrap" in frame.f_code.co_filename:
             stop()
@@ -36,11 +47,17 @@ def interrupt(number, frame):
 def main():
     "Run the command line."
     open_closed()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as nohup and a shell's background jobs have it
-        signal.signal(signal.SIGINT, interrupt)
+    for number in STOPPING:
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):  # else it is ignored, as nohup and a shell's background jobs have it
+            signal.signal(number, interrupt)
     from genre_nbs.app.cli import main as command_line
 
     try:
         command_line()
-    finally:  # all is said and done: Ctrl-C while Python ends changes nothing
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except SystemExit as end:
+        if end.code == INTERRUPTED and received:
+            end.code = 128 + received[-1]
+        raise
+    finally:  # all is said and done: what comes while Python ends changes nothing
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import pickle
-import signal
 import ssl
-import threading
 import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
+
+from genre_nbs.io.signals import interrupts_held
 
 PATIENCE = 60.0  # seconds without any worker, after which a cluster is given up
 LARGE = 1_000_000  # bytes of an object that goes to a cluster once instead of with every task
@@ -134,35 +134,6 @@ def as_they_end(client, futures):
 def refuse(scheduler, number):
     "Raises `ValueError` for a task that kills its workers."
     raise ValueError(f"task {number + 1} kills the workers of the cluster at {scheduler}; too little memory there?")
-
-
-@contextmanager
-def interrupts_held(
-    wanted: bool = True,  # whether to do anything at all
-):
-    "For a moment Ctrl-C waits here, and does nothing for ever in processes that are started meanwhile."
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came, mask = [], None
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        with suppress(ImportError):  # two processes that let Ctrl-C through to this one when they start
-            from multiprocessing import resource_tracker
-
-            from joblib.externals.loky.backend.resource_tracker import ensure_running
-
-            resource_tracker.ensure_running()
-            ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit that are started now
-    try:
-        yield
-    finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 def dask_client(

@@ -28,7 +28,7 @@ import urllib3
 from filelock import FileLock, Timeout
 
 from genre_nbs.io.deadlines import within
-from genre_nbs.io.files import cache_dir, sha256 as file_sha256
+from genre_nbs.io.files import FULL, cache_dir, full_disk_named, sha256 as file_sha256
 from genre_nbs.io.progress import Bar
 
 CHUNK = 1 << 20  # bytes handled at once
@@ -223,7 +223,7 @@ def fetch(url, path, sha256=None, size=None, timeout=30.0, tries=5, wait=1.0, pr
     most = max_bytes or (MAX_BYTES if is_archive(path) else MAX_FILE)
     download = Resuming(path.with_name(f".{path.name}.part"), size, most, timeout, tries, wait, progress)
     try:
-        with lock_of(path):
+        with lock_of(path), full_disk_named(path):
             if path.is_file() and not fault_of(path, sha256, size):
                 return path
             download(url)
@@ -389,7 +389,7 @@ def extract(archive, folder, max_bytes=MAX_BYTES, max_files=MAX_FILES, progress=
     if not archive.is_file():
         raise ArchiveError(f"{archive}: no such file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with lock_of(folder):
+    with lock_of(folder), full_disk_named(folder):
         if folder.exists():
             raise ArchiveError(f"{folder}: is there already, so nothing was unpacked")
         for left in folder.parent.glob(f".{glob.escape(folder.name[:80])}-{'[0-9a-f]' * 12}"):  # by a run that was killed
@@ -416,7 +416,7 @@ def unpack(archive, part, max_bytes, max_files, progress):
     except ArchiveError as error:
         raise ArchiveError(f"{archive}: {error}") from error
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno in (13, 28, 122):  # no permission, disk full, quota: not the archive's fault
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, *FULL):  # not the archive's fault
             raise
         raise ArchiveError(f"{archive}: is damaged, or no archive ({error})") from error
 

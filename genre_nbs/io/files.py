@@ -17,6 +17,20 @@ class FileProblem(ValueError):
     def __reduce__(self): return type(self), (self.path, self.reason)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or what one may use of it
+
+
+@contextmanager
+def full_disk_named(path):
+    "Where the system says that a disk is full, say which file did not fit: writing to an open file does not."
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 @contextmanager
 def atomic_path(path):
     """Yield a temporary path beside `path`; move it there on success, remove it on an error.
@@ -32,7 +46,7 @@ def atomic_path(path):
         yield part
         os.replace(part, path)
     except OSError as error:
-        if str(part) in (str(error.filename), str(error.filename2)) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if str(part) in (str(error.filename), str(error.filename2)) or error.errno in FULL:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:

@@ -95,6 +95,20 @@ def test_a_scheduler_that_goes_away_is_said_in_our_words(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_scheduler_that_does_not_answer_in_time_is_lost_and_a_task_that_fails_is_not(two, monkeypatch):
+    def late(self, **more):
+        raise OSError("Timed out trying to connect")
+
+    def broken():
+        raise OSError("no such file")
+
+    with pytest.raises(OSError, match="no such file"):
+        list(c.run_tasks([delayed(broken)()], scheduler=two))
+    monkeypatch.setattr(distributed.Client, "nthreads", late)
+    with pytest.raises(ValueError, match="was lost"):
+        list(c.run_tasks([delayed(time.sleep)(2)], scheduler=two))
+
+
 def test_an_assertion_of_dask_is_no_answer_and_no_fault_of_ours(monkeypatch):
     "Seen once at an address where nobody listens, an AssertionError without words."
 

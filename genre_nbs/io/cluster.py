@@ -93,14 +93,30 @@ def submitted(client, tasks):
     large = [value for value in common if len(pickle.dumps(value)) > LARGE]
     if large:
         wait_for_worker(client)
-    there = dict(zip(map(id, large), client.scatter(large, broadcast=True, hash=False), strict=True)) if large else {}
+    with answer_wanted():
+        there = dict(zip(map(id, large), client.scatter(large, broadcast=True, hash=False), strict=True)) if large else {}
     return [client.submit(do, *[there.get(id(value), value) for value in args], **named, pure=False) for do, args, named in tasks]
+
+
+@contextmanager
+def answer_wanted():
+    "Raises `ConnectionError` where a scheduler does not answer; Dask raises an `OSError` of any kind, as the tasks may, too."
+    try:
+        yield
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def has_worker(client):
+    "Whether the cluster has a worker now."
+    with answer_wanted():
+        return bool(client.nthreads())
 
 
 def wait_for_worker(client):
     "Wait until the cluster has a worker. Raises `ValueError` when it has had none for `PATIENCE` seconds."
     begin = time.monotonic()
-    while not client.nthreads():
+    while not has_worker(client):
         check_patience(client, begin)
         time.sleep(0.1)
 
@@ -126,7 +142,7 @@ def as_they_end(client, futures):
         if (now := time.monotonic()) - asked < 1:
             continue
         asked = now
-        if client.nthreads():
+        if has_worker(client):
             seen = now
         check_patience(client, seen)
 

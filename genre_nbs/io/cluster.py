@@ -93,13 +93,13 @@ def submitted(client, tasks):
     large = [value for value in common if len(pickle.dumps(value)) > LARGE]
     if large:
         wait_for_worker(client)
-    with answer_wanted():
+    with reply_expected():
         there = dict(zip(map(id, large), client.scatter(large, broadcast=True, hash=False), strict=True)) if large else {}
     return [client.submit(do, *[there.get(id(value), value) for value in args], **named, pure=False) for do, args, named in tasks]
 
 
 @contextmanager
-def answer_wanted():
+def reply_expected():
     "Raises `ConnectionError` where a scheduler does not answer; Dask raises an `OSError` of any kind, as the tasks may, too."
     try:
         yield
@@ -109,7 +109,7 @@ def answer_wanted():
 
 def has_worker(client):
     "Whether the cluster has a worker now."
-    with answer_wanted():
+    with reply_expected():
         return bool(client.nthreads())
 
 

@@ -109,6 +109,17 @@ def test_a_scheduler_that_does_not_answer_in_time_is_lost_and_a_task_that_fails_
         list(c.run_tasks([delayed(time.sleep)(2)], scheduler=two))
 
 
+def test_clients_that_did_not_get_through_are_closed_at_once():
+    "Else they close when they are thrown away: in the middle of the beginning of another, where that waited for ever."
+    code = (
+        "import gc\nfrom genre_nbs.io.cluster import check_scheduler\n"
+        "def ask():\n    try: check_scheduler('tls://127.0.0.1:1')\n    except ValueError as error: print(str(error)[:24])\n"
+        "gc.disable(); ask(); ask()\ngc.enable(); gc.set_threshold(50, 1, 1)\nfor _ in range(3): ask()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
+    assert done.stdout.splitlines() == ["no Dask scheduler answers"[:24]] * 5 and done.stderr == ""
+
+
 def test_an_assertion_of_dask_is_no_answer_and_no_fault_of_ours(monkeypatch):
     "Seen once at an address where nobody listens, an AssertionError without words."
 

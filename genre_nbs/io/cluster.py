@@ -6,7 +6,7 @@ import pickle
 import ssl
 import time
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from genre_nbs.io.signals import interrupts_held
@@ -164,9 +164,13 @@ def dask_client(
         from dask.distributed import Client
     except ImportError as error:
         raise ValueError("a cluster needs the extra: pip install 'genre_nbs[cluster]'") from error
+    client = Client.__new__(Client)  # so that it can be closed where it does not get through its beginning
     try:
-        return Client(scheduler, timeout="15s", set_as_default=True)
+        client.__init__(scheduler, timeout="15s", set_as_default=True)
+        return client
     except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:  # the last: Dask's own, now and then, where nobody listens
+        with suppress(Exception):  # else it does so when it is thrown away, and waits for ever there for the lock of another that begins
+            client.close(timeout=2)
         raise ValueError(f"no Dask scheduler answers at {scheduler} ({why_none(scheduler, error)})") from error
 
 

@@ -95,18 +95,19 @@ def test_a_scheduler_that_goes_away_is_said_in_our_words(capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_scheduler_that_does_not_answer_in_time_is_lost_and_a_task_that_fails_is_not(two, monkeypatch):
+def test_a_scheduler_that_does_not_answer_in_time_is_lost_and_a_task_that_fails_is_not(monkeypatch):
     def late(self, **more):
         raise OSError("Timed out trying to connect")
 
     def broken():
         raise OSError("no such file")
 
-    with pytest.raises(OSError, match="no such file"):
-        list(c.run_tasks([delayed(broken)()], scheduler=two))
-    monkeypatch.setattr(distributed.Client, "nthreads", late)
-    with pytest.raises(ValueError, match="was lost"):
-        list(c.run_tasks([delayed(time.sleep)(2)], scheduler=two))
+    with distributed.LocalCluster(n_workers=1, **CLUSTER) as cluster:
+        with pytest.raises(OSError, match="no such file"):
+            list(c.run_tasks([delayed(broken)()], scheduler=cluster.scheduler_address))
+        monkeypatch.setattr(distributed.Client, "nthreads", late)
+        with pytest.raises(ValueError, match="was lost"):
+            list(c.run_tasks([delayed(time.sleep)(2)], scheduler=cluster.scheduler_address))
 
 
 def test_clients_that_did_not_get_through_are_closed_at_once():
@@ -217,6 +218,14 @@ def test_a_secured_cluster_lets_nobody_else_in(tones, tmp_path, certificates, se
     code, said = prepared(tones, tmp_path / "out", secured, certificates if given else None, **given)
     assert code == 2 and said.count("\n") == 1 and says in said, said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_that_hangs_up_on_a_stranger():
+    "With Python 3.13 the alert of TLS may be lost in a reset of the connection."
+    reset = ConnectionResetError(104, "Connection reset by peer")
+    assert c.why_none("tls://x:1", reset).startswith("tls:// needs certificates")
+    assert c.why_none("tcp://x:1", reset).startswith("Connection reset by peer; is it")
+    assert c.why_none("tls://x:1", ConnectionRefusedError(111, "Connection refused")).startswith("Connection refused")
 
 
 def test_an_address_without_tls_of_a_secured_cluster_is_refused(tones, tmp_path, secured):

@@ -181,8 +181,10 @@ def why_none(scheduler, error):
         causes.append(cause)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return f"its certificate was not signed by the authority of the file given here; {SECURITY}"
-    known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ssl.SSLError)]
-    if scheduler.startswith("tls://") and not known:
+    secured = scheduler.startswith("tls://")
+    aside = (ssl.SSLError, ConnectionResetError) if secured else ssl.SSLError  # on whom it does not trust, a scheduler may simply hang up
+    known = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, aside)]
+    if secured and not known:
         return SECURITY
     said = known[-1:] or [str(cause) for cause in causes if str(cause)] or ["no answer"]
     return f"{said[0]}; is it tcp:// or tls://?"

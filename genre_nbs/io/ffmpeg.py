@@ -27,10 +27,11 @@ def sound_decoders(
 def as_float(
     frame, # of PyAV
 ) -> np.ndarray: # (samples, channels), float32 in [-1, 1]
-    "Samples of a decoded frame. Of 8 channels or more PyAV finds too many planes, and its `to_ndarray` reads where nothing is (a crash)."
+    "Samples of a decoded frame. Of 8 channels or more PyAV counts too many planes: its `planes` fail, or `to_ndarray` crashes Python."
+    from av.audio.plane import AudioPlane
     kind, planar, channels = frame.format.name.removesuffix('p'), frame.format.is_planar, frame.layout.nb_channels
     if not 0 < channels <= MOST_CHANNELS: raise ValueError(f'{channels} channels')
-    planes = frame.planes[:channels if planar else 1]
+    planes = [AudioPlane(frame, i) for i in range(channels if planar else 1)]
     x = np.stack([np.frombuffer(plane, DTYPES[kind], frame.samples * (1 if planar else channels)) for plane in planes])
     x = x.T if planar else x.reshape(-1, channels)
     if kind not in SCALES:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -119,6 +120,12 @@ def test_clients_that_did_not_get_through_are_closed_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25)
     assert done.stdout.splitlines() == ["no Dask scheduler answers"[:24]] * 5 and done.stderr == ""
+
+
+def test_an_address_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr(c, "CONNECT", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(ValueError, match=r"no Dask scheduler answers at .* \(no answer in 3 s"):
+        c.check_scheduler(f"tcp://127.0.0.1:{mute.getsockname()[1]}")
 
 
 def test_an_assertion_of_dask_is_no_answer_and_no_fault_of_ours(monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from genre_nbs.io import signals
 from genre_nbs.practice import write_corpus
 
 COMMAND = Path(sys.executable).with_name("genre-nbs")
@@ -26,6 +28,8 @@ def songs(tmp_path_factory):
 def listening():
     "A test run in the background may have been told to ignore Ctrl-C; what it starts is not."
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def interrupted(words, seconds, number=signal.SIGINT, send=os.killpg):
@@ -64,6 +68,14 @@ def processes_of(group):
     return found
 
 
+def until(condition, seconds=60):
+    "Wait until a condition holds."
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -72,15 +84,60 @@ def test_a_run_that_is_asked_to_end_leaves_nothing(tmp_path, name, send):
 
     def tell(pid, number):
         pids.append(pid)
+        until(lambda: len(processes_of(pid)) >= 5)  # two workers and two processes that clean up after them
         send(pid, number)
 
-    code, err, out = interrupted(["corpus", tmp_path / "out", "--jobs", 2], 4.0, number, tell)  # it takes 20 s
+    code, err, out = interrupted(["corpus", tmp_path / "out", "--jobs", 2, "--songs-per-genre", 100], 0, number, tell)
     assert (code, err.splitlines(), out) == (128 + number, ["stopped"], "")
-    end = time.monotonic() + 10
-    while (left := processes_of(pids[-1])) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not left
+    until(lambda: not processes_of(pids[-1]))
     assert not [path.name for path in tmp_path.rglob(".*")]  # half files
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
+def test_a_terminal_that_is_closed_ends_the_run(tmp_path):
+    import pty  # which Windows lacks
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        listening()
+        os.execv(COMMAND, ["genre-nbs", "corpus", str(tmp_path / "out"), "--jobs", "2", "--songs-per-genre", "100"])
+
+    def at_work():
+        if select.select([terminal], [], [], 0)[0]:
+            os.read(terminal, 4096)  # what is shown there
+        return len(processes_of(pid)) >= 5
+
+    until(at_work)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    until(lambda: not processes_of(pid))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux")
+def test_workers_that_wait_end_too_when_an_import_is_stopped(tmp_path):
+    (tmp_path / "slow.py").write_text("import os, time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    lines = [
+        f"import os, sys; sys.path.insert(0, {str(tmp_path)!r}); os.setsid()",
+        "import genre_nbs.app.cli as cli, joblib",
+        "from genre_nbs.io.cluster import run_tasks",
+        "cli.main = lambda: (list(run_tasks([joblib.delayed(abs)(-1)] * 4, 2)), __import__('slow'))",
+    ]
+    process = started(lines, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "importing\n" and len(processes_of(process.pid)) >= 5
+    process.terminate()
+    assert (process.communicate(timeout=60)[1], process.returncode) == ("stopped\n", 143)
+    until(lambda: not processes_of(process.pid))
+
+
+def test_trackers_that_cannot_start_leave_the_signals_as_they_were(monkeypatch):
+    def fails():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(signals, "start_trackers", fails)
+    before = [signal.getsignal(number) for number in signals.STOPPING], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with pytest.raises(BlockingIOError), signals.interrupts_held():
+        pass
+    assert before == ([signal.getsignal(number) for number in signals.STOPPING], signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 def test_ctrl_c_while_python_ends_changes_nothing(tmp_path):

@@ -4,17 +4,22 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 from genre_nbs.io.signals import STOPPING
 
-INTERRUPTED = 128 + signal.SIGINT  # exit code of a command that was stopped
 received = []  # signals that have come
 
 
 def stop():
-    "End at once, in one line."
-    os.write(2, b"stopped\n")
-    os._exit(128 + received[-1])
+    "End at once, in one line, with the workers that wait for more to do."
+    pools = sys.modules.get("joblib.externals.loky.reusable_executor")
+    for number in list(getattr(getattr(pools, "_executor", None), "_processes", None) or ()):
+        with suppress(OSError):
+            os.kill(number, signal.SIGTERM)
+    with suppress(OSError):  # a terminal that is closed
+        os.write(2, b"stopped\n")
+    os._exit(128 + received[0])
 
 
 def open_closed():
@@ -55,9 +60,11 @@ def main():
     try:
         command_line()
     except SystemExit as end:
-        if end.code == INTERRUPTED and received:
-            end.code = 128 + received[-1]
+        if end.code and received:  # whatever else failed on the way, such as a bar on a terminal that is closed
+            end.code = 128 + received[0]
         raise
+    except KeyboardInterrupt:  # a second signal, while the first was reported
+        sys.exit(128 + received[0])
     finally:  # all is said and done: what comes while Python ends changes nothing
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)

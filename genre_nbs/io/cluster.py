@@ -9,9 +9,11 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from genre_nbs.io.deadlines import within
 from genre_nbs.io.signals import interrupts_held
 
 PATIENCE = 60.0  # seconds without any worker, after which a cluster is given up
+CONNECT = 30.0  # seconds in which a cluster answers, or is given up
 LARGE = 1_000_000  # bytes of an object that goes to a cluster once instead of with every task
 
 SECURITY = (
@@ -166,7 +168,7 @@ def dask_client(
         raise ValueError("a cluster needs the extra: pip install 'genre_nbs[cluster]'") from error
     client = Client.__new__(Client)  # so that it can be closed where it does not get through its beginning
     try:
-        client.__init__(scheduler, timeout="15s", set_as_default=True)
+        within(CONNECT, client.__init__, scheduler, timeout="15s", set_as_default=True)  # its own limit is for a part of the way
         return client
     except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:  # the last: Dask's own, now and then, where nobody listens
         with suppress(Exception):  # else it does so when it is thrown away, and waits for ever there for the lock of another that begins

@@ -39,7 +39,7 @@ MAX_RATIO = 200  # music hardly shrinks: more unpacked bytes than this for each 
 MAX_FILE = 1 << 30  # a download that is no archive and has no known size: 1 GiB
 SLOWEST = 256  # bytes a second; a server that sends less is taken for silent
 LOCK_TIMEOUT = 3600  # seconds for which another process may fetch the same file
-TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError, TimeoutError)
+TRANSIENT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, urllib3.exceptions.HTTPError)
 BAD_ADDRESS = (requests.TooManyRedirects, ValueError)  # requests and urllib3 raise many kinds of `ValueError` for what they cannot parse
 LONG_NUMBER = re.compile(rb"[0-9]{64}")  # no number in a header is that long
 ARCHIVE_HEADS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"PK\x05\x06")
@@ -128,8 +128,10 @@ class Resuming:
         with requests.Session() as session:  # which remembers cookies on the way
             target, session.get_redirect_target = session.get_redirect_target, lambda response: None
             for _ in range(session.max_redirects + 1):
-                # `timeout` is for each piece of the head; a server may send it letter by letter
-                response = within(2 * self.timeout, session.get, url, headers=headers, stream=True, timeout=self.timeout)
+                try:  # `timeout` is for each piece of the head; a server may send it letter by letter
+                    response = within(2 * self.timeout, session.get, url, headers=headers, stream=True, timeout=self.timeout)
+                except TimeoutError as error:
+                    raise requests.Timeout(str(error)) from error
                 if not (goal := target(response)):
                     return response
                 response.close()

@@ -22,11 +22,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or what one may use of 
 
 @contextmanager
 def full_disk_named(path):
-    "Where the system says that a disk is full, say which file did not fit: writing to an open file does not."
+    "Where the system says that a disk is full, say which file did not fit: it names none, or one with a name for the moment."
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and not error.filename:
+        if error.errno in FULL:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 

@@ -35,19 +35,20 @@ def interrupts_held(
     if not wanted or threading.current_thread() is not threading.main_thread():
         yield
         return
-    came, mask = [], None
-    handled = [number for number in STOPPING if callable(signal.getsignal(number))]
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in handled}
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which processes inherit that are started now
-        start_trackers()
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came, mask, before = [], None, {}
     try:
+        for number in STOPPING:
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, frame: came.append(number))
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # which processes inherit that are started now
+            start_trackers()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
+        for number, handler in reversed(before.items()):  # Ctrl-C last: it would leave this loop
             signal.signal(number, handler)
         for number in came[:1]:
             signal.raise_signal(number)
